@@ -1,0 +1,33 @@
+# Every third-party library, all from Debian's packages (docs/dependencies.md says why each is here).
+
+find_package(Threads REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
+find_package(absl CONFIG REQUIRED)
+find_package(Eigen3 CONFIG REQUIRED)
+find_package(prometheus-cpp CONFIG REQUIRED)
+find_package(SQLiteCpp CONFIG REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(CLI11 CONFIG REQUIRED)
+find_package(spdlog CONFIG REQUIRED)
+find_package(nlohmann_json CONFIG REQUIRED)
+find_package(yaml-cpp CONFIG REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
+pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
+pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)
+pkg_check_modules(SQLITE3 REQUIRED IMPORTED_TARGET sqlite3)
+
+# libonnx: only its generated protobuf classes are used (see worker/engine/graph/reader.h).
+add_library(lathe_onnx_proto INTERFACE)
+target_link_libraries(lathe_onnx_proto INTERFACE onnx_proto protobuf::libprotobuf)
+target_compile_definitions(lathe_onnx_proto INTERFACE ONNX_NAMESPACE=onnx ONNX_ML=1)
+
+if(LATHE_BUILD_TESTS)
+  find_package(GTest CONFIG REQUIRED)
+  include(GoogleTest)
+endif()
+if(LATHE_BUILD_BENCH)
+  find_package(benchmark CONFIG REQUIRED)
+endif()

@@ -1,0 +1,79 @@
+// The catalogue: every method's name, parameters, bounds, defaults and help. The one source for validation, capabilities, the
+// command line's help and docs/recipes.md. It links no kernels, so the server can hold it.
+#ifndef LATHE_COMMON_RECIPE_CATALOGUE_H_
+#define LATHE_COMMON_RECIPE_CATALOGUE_H_
+
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "common/recipe/recipe.h"
+
+namespace lathe {
+
+enum class ParamType { kBool, kInt, kDouble, kString, kStringList };
+
+// "bool", "int", "double", "string", "string_list".
+absl::string_view ParamTypeName(ParamType type);
+
+struct ParamSpec {
+  std::string name;
+  ParamType type;
+  std::string description;  // one sentence
+  std::string unit = {};    // "" when it has none
+  // Numbers: bounds, and whether they themselves are allowed.
+  double minimum = -std::numeric_limits<double>::infinity();
+  double maximum = std::numeric_limits<double>::infinity();
+  bool minimum_open = false;
+  bool maximum_open = false;
+  std::vector<std::string> choices = {}; // strings: the allowed ones; empty: any
+  std::vector<int64_t> int_choices = {}; // ints: the allowed ones; empty: all within the bounds
+  std::optional<ParamValue> default_value = {};
+
+  // "[0, 1)", "tensor | channel | group", "any".
+  std::string RangeText() const;
+};
+
+struct MethodSpec {
+  std::string name;
+  std::string description;
+  std::vector<ParamSpec> params;
+  // Groups of parameters of which at most one may be given, or exactly one when `required`.
+  struct Exclusive {
+    std::vector<std::string> names;
+    bool required = false;
+  };
+  std::vector<Exclusive> exclusive;
+  // `name` may be given only when `other` (or its default) equals `value`.
+  struct OnlyWith {
+    std::string name;
+    std::string other;
+    std::string value;
+  };
+  std::vector<OnlyWith> only_with;
+
+  // nullptr when there is no such parameter.
+  const ParamSpec* Find(absl::string_view param) const;
+};
+
+// All methods, in the order of docs/recipes.md.
+std::span<const MethodSpec> Catalogue();
+// nullptr when there is none.
+const MethodSpec* FindMethod(absl::string_view name);
+
+// Typed access to a validated step: the given value, or the catalogue's default. They die on an unknown method or parameter or
+// a wrong type, which are bugs of the caller, not of the user.
+bool GetBool(const Step& step, absl::string_view param);
+int64_t GetInt(const Step& step, absl::string_view param);
+double GetDouble(const Step& step, absl::string_view param);
+std::string GetString(const Step& step, absl::string_view param);
+std::vector<std::string> GetStrings(const Step& step, absl::string_view param);
+// True when the recipe names it.
+bool IsGiven(const Step& step, absl::string_view param);
+
+}  // namespace lathe
+
+#endif  // LATHE_COMMON_RECIPE_CATALOGUE_H_

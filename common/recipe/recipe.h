@@ -1,0 +1,31 @@
+// A recipe as plain data, whatever form it came in (proto, JSON, YAML).
+#ifndef LATHE_COMMON_RECIPE_RECIPE_H_
+#define LATHE_COMMON_RECIPE_RECIPE_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace lathe {
+
+// A parameter's value: bool, int, double, string, or list of strings.
+using ParamValue = std::variant<bool, int64_t, double, std::string, std::vector<std::string>>;
+
+// One step: a method's name and the parameters given for it. Parameters not given are absent (their defaults are in the
+// catalogue); use the typed getters of common/recipe/catalogue.h to read a validated step.
+struct Step {
+  std::string method;
+  std::map<std::string, ParamValue> params;
+};
+
+struct Recipe {
+  std::vector<Step> steps;
+  uint64_t seed = 0;
+};
+
+}  // namespace lathe
+
+#endif  // LATHE_COMMON_RECIPE_RECIPE_H_

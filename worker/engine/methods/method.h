@@ -1,0 +1,73 @@
+// What a compression method is, and the table of all of them.
+#ifndef LATHE_WORKER_ENGINE_METHODS_METHOD_H_
+#define LATHE_WORKER_ENGINE_METHODS_METHOD_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/recipe/recipe.h"
+#include "worker/engine/graph/model.h"
+#include "worker/engine/tensor/parallel.h"
+
+namespace lathe::engine {
+
+// What a step did to one layer (a Weight of graph/layers.h).
+struct LayerOutcome {
+  std::string name;         // Weight::name
+  std::string op;           // RoleName
+  std::string scheme;       // what was done: "int8 per channel, Cast+Mul", "rank 17 of 64", "50 % zeros"; "" when skipped
+  std::optional<int> bits;  // bits a weight is stored in
+  std::optional<int> requested_bits;  // what the recipe asked for, where the container is wider
+  std::optional<int64_t> rank;
+  std::optional<double> sparsity;        // zeros over all, after the step
+  std::optional<double> relative_error;  // norm(W - W') / norm(W), Frobenius, against the weight before this step
+  std::optional<double> sqnr_db;         // -20 log10(relative_error)
+  int64_t parameters = 0;    // elements before
+  int64_t bytes_before = 0;  // of the constants that hold the layer's weight
+  int64_t bytes_after = 0;   // likewise, scales and zero points included
+  std::string skipped_reason;  // non-empty: left alone, and why
+};
+
+struct StepOutcome {
+  std::vector<LayerOutcome> layers;
+  std::vector<std::string> notes;  // for the report: an opset lifted, a form chosen, ...
+};
+
+// Everything a step may touch. The engine owns it all.
+struct StepContext {
+  Model& model;
+  const Step& step;  // validated; read it with the getters of common/recipe/catalogue.h
+  uint64_t seed = 0;
+  Parallel& parallel;
+  // Fraction of this step in [0, 1] and a word on where it is: "conv4_2 (17 of 83)". Cheap; call once a layer.
+  std::function<void(double, const std::string&)> progress;
+  // True when the job was cancelled: return CANCELLED soon.
+  std::function<bool()> cancelled;
+  StepOutcome& outcome;
+};
+
+// A method changes ctx.model in place and fills ctx.outcome with one entry for every weight FindWeights lists, done or skipped
+// with its reason. Errors: INVALID_ARGUMENT for what is wrong with the model (NaN weights, named), CANCELLED. A layer that cannot be done
+// is skipped, not an error; the model stays valid at every return.
+struct Method {
+  const char* name;  // its key in recipes; in the catalogue too (a test compares the two lists)
+  absl::Status (*apply)(StepContext& ctx);
+};
+
+// One file a method, methods/<name>.cc; one line in methods/table.cc.
+std::span<const Method> MethodTable();
+const Method* FindMethodImpl(const std::string& name);
+
+absl::Status ApplyPruneWeights(StepContext& ctx);
+absl::Status ApplyLowRank(StepContext& ctx);
+absl::Status ApplyQuantizeWeights(StepContext& ctx);
+absl::Status ApplyFp16(StepContext& ctx);
+
+}  // namespace lathe::engine
+
+#endif  // LATHE_WORKER_ENGINE_METHODS_METHOD_H_

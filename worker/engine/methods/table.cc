@@ -1,0 +1,22 @@
+#include "worker/engine/methods/method.h"
+
+namespace lathe::engine {
+
+std::span<const Method> MethodTable() {
+  static constexpr Method kMethods[] = {
+      {"prune_weights", ApplyPruneWeights},
+      {"low_rank", ApplyLowRank},
+      {"quantize_weights", ApplyQuantizeWeights},
+      {"fp16", ApplyFp16},
+  };
+  return kMethods;
+}
+
+const Method* FindMethodImpl(const std::string& name) {
+  for (const Method& method : MethodTable()) {
+    if (name == method.name) return &method;
+  }
+  return nullptr;
+}
+
+}  // namespace lathe::engine
