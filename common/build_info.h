@@ -6,8 +6,9 @@ namespace lathe {
 
 // "0.1.0".
 const char* Version();
-// Version plus a digest of the engine's sources and the compiler: "0.1.0+0123456789abcdef". Two builds with one id give the
-// same bytes for the same inputs, recipe and seed; the id is part of the result cache's key.
+// Version plus a digest of the engine's sources and the compiler: "0.1.0+0123456789abcdef". Two
+// builds with one id give the same bytes for the same inputs, recipe and seed; the id is part of
+// the result cache's key.
 const char* BuildId();
 
 }  // namespace lathe

@@ -20,7 +20,8 @@ inline std::optional<int64_t> CheckedMul(int64_t a, int64_t b) {
   return out;
 }
 
-// Product of non-negative dimensions; nullopt when one is negative or the product overflows. Empty: 1.
+// Product of non-negative dimensions; nullopt when one is negative or the product of the non-zero
+// ones overflows (so that a zero cannot hide a hostile shape). Empty: 1.
 inline std::optional<int64_t> CheckedProduct(std::span<const int64_t> dims) {
   int64_t out = 1;
   bool zero = false;
@@ -28,9 +29,9 @@ inline std::optional<int64_t> CheckedProduct(std::span<const int64_t> dims) {
     if (d < 0) return std::nullopt;
     if (d == 0) {
       zero = true;
-      continue;
+    } else if (__builtin_mul_overflow(out, d, &out)) {
+      return std::nullopt;
     }
-    if (__builtin_mul_overflow(out, d, &out)) return std::nullopt;
   }
   return zero ? 0 : out;
 }

@@ -12,7 +12,8 @@
 
 namespace lathe {
 
-// Streaming SHA-256. Not thread-safe; one object a stream. Hex digests are 64 lower-case characters.
+// Streaming SHA-256. Not thread-safe; one object a stream. Hex digests are 64 lower-case
+// characters.
 class Sha256 {
  public:
   Sha256();
@@ -32,14 +33,16 @@ class Sha256 {
 // SHA-256 of `bytes`, in hex.
 std::string Sha256Hex(absl::string_view bytes);
 
-// SHA-256 of a file's content, in hex, and its size. NOT_FOUND when it cannot be opened, DATA_LOSS when reading fails.
+// SHA-256 of a file's content, in hex, and its size. NOT_FOUND when it cannot be opened, DATA_LOSS
+// when reading fails.
 struct FileDigest {
   std::string sha256;
   long long size_bytes = 0;
 };
 absl::StatusOr<FileDigest> Sha256File(const std::string& path);
 
-// OK when `digest` is 64 lower-case hex characters; INVALID_ARGUMENT naming what is wrong otherwise.
+// OK when `digest` is 64 lower-case hex characters; INVALID_ARGUMENT naming what is wrong
+// otherwise.
 absl::Status ValidateDigest(absl::string_view digest);
 
 }  // namespace lathe

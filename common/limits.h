@@ -1,4 +1,5 @@
-// Every bound on what comes from outside, in one place. Raising one is a decision about memory or time: say why.
+// Every bound on what comes from outside, in one place. Raising one is a decision about memory or
+// time: say why.
 #ifndef LATHE_COMMON_LIMITS_H_
 #define LATHE_COMMON_LIMITS_H_
 
@@ -7,10 +8,11 @@
 namespace lathe::limits {
 
 // Transport.
-inline constexpr int64_t kUploadChunkBytes = 1 << 20;            // what clients send at a time
-inline constexpr int64_t kMaxMessageBytes = 64 << 20;            // any one gRPC message, unary uploads included
-inline constexpr int64_t kMaxInlineBytes = 48 << 20;             // PutBlob and ModelFile.content
-inline constexpr int64_t kMaxBlobBytes = int64_t{64} << 30;      // one blob
+inline constexpr int64_t kUploadChunkBytes = 1 << 20;  // what clients send at a time
+inline constexpr int64_t kMaxMessageBytes = 64
+                                            << 20;  // any one gRPC message, unary uploads included
+inline constexpr int64_t kMaxInlineBytes = 48 << 20;         // PutBlob and ModelFile.content
+inline constexpr int64_t kMaxBlobBytes = int64_t{64} << 30;  // one blob
 inline constexpr int kMaxPageSize = 1000;
 inline constexpr int kDefaultPageSize = 50;
 
@@ -24,17 +26,18 @@ inline constexpr int kMaxLabels = 64;
 // Recipes.
 inline constexpr int kMaxRecipeBytes = 1 << 20;
 inline constexpr int kMaxSteps = 64;
-inline constexpr int kMaxPatterns = 1024;                         // globs in one targets or skip list
+inline constexpr int kMaxPatterns = 1024;  // globs in one targets or skip list
 inline constexpr int kMaxPatternBytes = 512;
 inline constexpr int kMaxYamlDepth = 16;
 
 // Models (job process).
-inline constexpr int64_t kMaxModelProtoBytes = int64_t{8} << 30;  // one .onnx file, external data not counted
-inline constexpr int kMaxGraphDepth = 24;                         // subgraphs within subgraphs
-inline constexpr int64_t kMaxNodes = 5'000'000;                   // over all graphs and functions
+inline constexpr int64_t kMaxModelProtoBytes = int64_t{8}
+                                               << 30;  // one .onnx file, external data not counted
+inline constexpr int kMaxGraphDepth = 24;              // subgraphs within subgraphs
+inline constexpr int64_t kMaxNodes = 5'000'000;        // over all graphs and functions
 inline constexpr int64_t kMaxTensors = 5'000'000;
 inline constexpr int kMaxTensorRank = 64;
-inline constexpr int kMaxWalkDepth = 200;                         // nested protobuf messages
+inline constexpr int kMaxWalkDepth = 200;  // nested protobuf messages
 
 }  // namespace lathe::limits
 

@@ -11,17 +11,17 @@
 #define LATHE_STATUS_CONCAT_(a, b) LATHE_STATUS_CONCAT_INNER_(a, b)
 
 // Returns from the enclosing function when `expr` (an absl::Status) is not OK.
-#define RETURN_IF_ERROR(expr)                                  \
-  do {                                                         \
-    if (absl::Status lathe_status_ = (expr); !lathe_status_.ok()) \
-      return lathe_status_;                                    \
+#define RETURN_IF_ERROR(expr)                                                           \
+  do {                                                                                  \
+    if (absl::Status lathe_status_ = (expr); !lathe_status_.ok()) return lathe_status_; \
   } while (false)
 
-// ASSIGN_OR_RETURN(auto x, Expr()): `x` gets the value of the StatusOr, or the function returns its error.
+// ASSIGN_OR_RETURN(auto x, Expr()): `x` gets the value of the StatusOr, or the function returns its
+// error.
 #define ASSIGN_OR_RETURN(lhs, expr) \
   LATHE_ASSIGN_OR_RETURN_(LATHE_STATUS_CONCAT_(lathe_statusor_, __LINE__), lhs, expr)
-#define LATHE_ASSIGN_OR_RETURN_(tmp, lhs, expr) \
-  auto tmp = (expr);                            \
+#define LATHE_ASSIGN_OR_RETURN_(tmp, lhs, expr)  \
+  auto tmp = (expr);                             \
   if (!tmp.ok()) return std::move(tmp).status(); \
   lhs = std::move(tmp).value()
 

@@ -11,130 +11,144 @@ namespace lathe {
 namespace {
 
 ParamSpec Targets() {
-  return {.name = "targets",
-          .type = ParamType::kStringList,
-          .description = "Globs over names of nodes or of weight initializers; only matching layers are touched.",
-          .default_value = std::vector<std::string>{}};
+  return {
+      .name = "targets",
+      .type = ParamType::kStringList,
+      .description =
+          "Globs over names of nodes or of weight initializers; only matching layers are touched.",
+      .default_value = std::vector<std::string>{}};
 }
 
 ParamSpec Skip() {
-  return {.name = "skip",
-          .type = ParamType::kStringList,
-          .description = "Globs over names of nodes or of weight initializers; matching layers are left alone, "
-                         "even when targeted.",
-          .default_value = std::vector<std::string>{}};
+  return {
+      .name = "skip",
+      .type = ParamType::kStringList,
+      .description =
+          "Globs over names of nodes or of weight initializers; matching layers are left alone, "
+          "even when targeted.",
+      .default_value = std::vector<std::string>{}};
 }
 
 MethodSpec PruneWeights() {
-  return {.name = "prune_weights",
-          .description = "Sets small weights to zero.",
-          .params = {{.name = "sparsity",
-                      .type = ParamType::kDouble,
-                      .description = "Fraction of the weights to set to zero, smallest magnitude first.",
-                      .minimum = 0,
-                      .maximum = 1,
-                      .maximum_open = true},
-                     {.name = "threshold",
-                      .type = ParamType::kDouble,
-                      .description = "Weights smaller in magnitude become zero.",
-                      .minimum = 0},
-                     {.name = "scope",
-                      .type = ParamType::kString,
-                      .description = "What sparsity counts over: each layer, or all targeted layers together.",
-                      .choices = {"layer", "global"},
-                      .default_value = std::string("layer")},
-                     {.name = "storage",
-                      .type = ParamType::kString,
-                      .description = "How the result is stored: dense, or as ONNX sparse initializers where smaller.",
-                      .choices = {"dense", "sparse"},
-                      .default_value = std::string("dense")},
-                     Targets(),
-                     Skip()},
-          .exclusive = {{.names = {"sparsity", "threshold"}, .required = true}},
-          .only_with = {}};
+  return {
+      .name = "prune_weights",
+      .description = "Sets small weights to zero.",
+      .params =
+          {{.name = "sparsity",
+            .type = ParamType::kDouble,
+            .description = "Fraction of the weights to set to zero, smallest magnitude first.",
+            .minimum = 0,
+            .maximum = 1,
+            .maximum_open = true},
+           {.name = "threshold",
+            .type = ParamType::kDouble,
+            .description = "Weights smaller in magnitude become zero.",
+            .minimum = 0},
+           {.name = "scope",
+            .type = ParamType::kString,
+            .description =
+                "What sparsity counts over: each layer, or all targeted layers together.",
+            .choices = {"layer", "global"},
+            .default_value = std::string("layer")},
+           {.name = "storage",
+            .type = ParamType::kString,
+            .description =
+                "How the result is stored: dense, or as ONNX sparse initializers where smaller.",
+            .choices = {"dense", "sparse"},
+            .default_value = std::string("dense")},
+           Targets(),
+           Skip()},
+      .exclusive = {{.names = {"sparsity", "threshold"}, .required = true}},
+      .only_with = {}};
 }
 
 MethodSpec LowRank() {
   return {.name = "low_rank",
           .description = "Replaces a weight matrix by two thin factors where they cost less.",
-          .params = {{.name = "rank",
-                      .type = ParamType::kInt,
-                      .description = "Rank of the factors.",
-                      .minimum = 1,
-                      .maximum = 1'000'000},
-                     {.name = "energy",
-                      .type = ParamType::kDouble,
-                      .description = "Least fraction of the squared singular values to keep; 0.99 when neither rank "
-                                     "nor parameter_ratio is given.",
-                      .minimum = 0,
-                      .maximum = 1,
-                      .minimum_open = true},
-                     {.name = "parameter_ratio",
-                      .type = ParamType::kDouble,
-                      .description = "Parameters of the two factors as a fraction of the layer's.",
-                      .minimum = 0,
-                      .maximum = 1,
-                      .minimum_open = true,
-                      .maximum_open = true},
-                     {.name = "algorithm",
-                      .type = ParamType::kString,
-                      .description = "How the singular vectors are found.",
-                      .choices = {"auto", "exact", "randomized"},
-                      .default_value = std::string("auto")},
-                     Targets(),
-                     Skip()},
+          .params =
+              {{.name = "rank",
+                .type = ParamType::kInt,
+                .description = "Rank of the factors.",
+                .minimum = 1,
+                .maximum = 1'000'000},
+               {.name = "energy",
+                .type = ParamType::kDouble,
+                .description =
+                    "Least fraction of the squared singular values to keep; 0.99 when neither rank "
+                    "nor parameter_ratio is given.",
+                .minimum = 0,
+                .maximum = 1,
+                .minimum_open = true},
+               {.name = "parameter_ratio",
+                .type = ParamType::kDouble,
+                .description = "Parameters of the two factors as a fraction of the layer's.",
+                .minimum = 0,
+                .maximum = 1,
+                .minimum_open = true,
+                .maximum_open = true},
+               {.name = "algorithm",
+                .type = ParamType::kString,
+                .description = "How the singular vectors are found.",
+                .choices = {"auto", "exact", "randomized"},
+                .default_value = std::string("auto")},
+               Targets(),
+               Skip()},
           .exclusive = {{.names = {"rank", "energy", "parameter_ratio"}, .required = false}},
           .only_with = {}};
 }
 
 MethodSpec QuantizeWeights() {
-  return {.name = "quantize_weights",
-          .description = "Stores weights as k-bit integers with scales.",
-          .params = {{.name = "bits",
-                      .type = ParamType::kInt,
-                      .description = "Bits per weight.",
-                      .unit = "bits",
-                      .minimum = 2,
-                      .maximum = 8,
-                      .default_value = int64_t{8}},
-                     {.name = "granularity",
-                      .type = ParamType::kString,
-                      .description = "What shares one scale.",
-                      .choices = {"tensor", "channel", "group"},
-                      .default_value = std::string("channel")},
-                     {.name = "group_size",
-                      .type = ParamType::kInt,
-                      .description = "Consecutive inputs of a channel that share a scale.",
-                      .unit = "weights",
-                      .minimum = 16,
-                      .maximum = 256,
-                      .int_choices = {16, 32, 64, 128, 256},
-                      .default_value = int64_t{32}},
-                     {.name = "symmetric",
-                      .type = ParamType::kBool,
-                      .description = "Zero point 0, or one of its own for each scale.",
-                      .default_value = true},
-                     {.name = "clip",
-                      .type = ParamType::kString,
-                      .description = "Range: the largest magnitude, or the shrunk one of least squared error.",
-                      .choices = {"none", "mse"},
-                      .default_value = std::string("mse")},
-                     {.name = "keep_small",
-                      .type = ParamType::kDouble,
-                      .description = "The smallest layers that together hold at most this fraction of all weights "
-                                     "stay float.",
-                      .minimum = 0,
-                      .maximum = 1,
-                      .default_value = 0.02},
-                     Targets(),
-                     Skip()},
-          .exclusive = {},
-          .only_with = {{.name = "group_size", .other = "granularity", .value = "group"}}};
+  return {
+      .name = "quantize_weights",
+      .description = "Stores weights as k-bit integers with scales.",
+      .params = {{.name = "bits",
+                  .type = ParamType::kInt,
+                  .description = "Bits per weight.",
+                  .unit = "bits",
+                  .minimum = 2,
+                  .maximum = 8,
+                  .default_value = int64_t{8}},
+                 {.name = "granularity",
+                  .type = ParamType::kString,
+                  .description = "What shares one scale.",
+                  .choices = {"tensor", "channel", "group"},
+                  .default_value = std::string("channel")},
+                 {.name = "group_size",
+                  .type = ParamType::kInt,
+                  .description = "Consecutive inputs of a channel that share a scale.",
+                  .unit = "weights",
+                  .minimum = 16,
+                  .maximum = 256,
+                  .int_choices = {16, 32, 64, 128, 256},
+                  .default_value = int64_t{32}},
+                 {.name = "symmetric",
+                  .type = ParamType::kBool,
+                  .description = "Zero point 0, or one of its own for each scale.",
+                  .default_value = true},
+                 {.name = "clip",
+                  .type = ParamType::kString,
+                  .description =
+                      "Range: the largest magnitude, or the shrunk one of least squared error.",
+                  .choices = {"none", "mse"},
+                  .default_value = std::string("mse")},
+                 {.name = "keep_small",
+                  .type = ParamType::kDouble,
+                  .description =
+                      "The smallest layers that together hold at most this fraction of all weights "
+                      "stay float.",
+                  .minimum = 0,
+                  .maximum = 1,
+                  .default_value = 0.02},
+                 Targets(),
+                 Skip()},
+      .exclusive = {},
+      .only_with = {{.name = "group_size", .other = "granularity", .value = "group"}}};
 }
 
 MethodSpec Fp16() {
   return {.name = "fp16",
-          .description = "Stores weights as float16; the model's interface and arithmetic stay float32.",
+          .description =
+              "Stores weights as float16; the model's interface and arithmetic stay float32.",
           .params = {Targets(), Skip()},
           .exclusive = {},
           .only_with = {}};
@@ -166,11 +180,16 @@ const T& GetAs(const Step& step, absl::string_view param) {
 
 absl::string_view ParamTypeName(ParamType type) {
   switch (type) {
-    case ParamType::kBool: return "bool";
-    case ParamType::kInt: return "int";
-    case ParamType::kDouble: return "double";
-    case ParamType::kString: return "string";
-    case ParamType::kStringList: return "string_list";
+    case ParamType::kBool:
+      return "bool";
+    case ParamType::kInt:
+      return "int";
+    case ParamType::kDouble:
+      return "double";
+    case ParamType::kString:
+      return "string";
+    case ParamType::kStringList:
+      return "string_list";
   }
   return "";
 }
@@ -192,8 +211,8 @@ const ParamSpec* MethodSpec::Find(absl::string_view param) const {
 }
 
 std::span<const MethodSpec> Catalogue() {
-  static const std::vector<MethodSpec>* methods = new std::vector<MethodSpec>{
-      PruneWeights(), LowRank(), QuantizeWeights(), Fp16()};
+  static const std::vector<MethodSpec>* methods =
+      new std::vector<MethodSpec>{PruneWeights(), LowRank(), QuantizeWeights(), Fp16()};
   return *methods;
 }
 

@@ -1,5 +1,6 @@
-// The catalogue: every method's name, parameters, bounds, defaults and help. The one source for validation, capabilities, the
-// command line's help and docs/recipes.md. It links no kernels, so the server can hold it.
+// The catalogue: every method's name, parameters, bounds, defaults and help. The one source for
+// validation, capabilities, the command line's help and docs/recipes.md. It links no kernels, so
+// the server can hold it.
 #ifndef LATHE_COMMON_RECIPE_CATALOGUE_H_
 #define LATHE_COMMON_RECIPE_CATALOGUE_H_
 
@@ -29,8 +30,8 @@ struct ParamSpec {
   double maximum = std::numeric_limits<double>::infinity();
   bool minimum_open = false;
   bool maximum_open = false;
-  std::vector<std::string> choices = {}; // strings: the allowed ones; empty: any
-  std::vector<int64_t> int_choices = {}; // ints: the allowed ones; empty: all within the bounds
+  std::vector<std::string> choices = {};  // strings: the allowed ones; empty: any
+  std::vector<int64_t> int_choices = {};  // ints: the allowed ones; empty: all within the bounds
   std::optional<ParamValue> default_value = {};
 
   // "[0, 1)", "tensor | channel | group", "any".
@@ -64,8 +65,8 @@ std::span<const MethodSpec> Catalogue();
 // nullptr when there is none.
 const MethodSpec* FindMethod(absl::string_view name);
 
-// Typed access to a validated step: the given value, or the catalogue's default. They die on an unknown method or parameter or
-// a wrong type, which are bugs of the caller, not of the user.
+// Typed access to a validated step: the given value, or the catalogue's default. They die on an
+// unknown method or parameter or a wrong type, which are bugs of the caller, not of the user.
 bool GetBool(const Step& step, absl::string_view param);
 int64_t GetInt(const Step& step, absl::string_view param);
 double GetDouble(const Step& step, absl::string_view param);

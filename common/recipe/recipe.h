@@ -14,8 +14,9 @@ namespace lathe {
 // A parameter's value: bool, int, double, string, or list of strings.
 using ParamValue = std::variant<bool, int64_t, double, std::string, std::vector<std::string>>;
 
-// One step: a method's name and the parameters given for it. Parameters not given are absent (their defaults are in the
-// catalogue); use the typed getters of common/recipe/catalogue.h to read a validated step.
+// One step: a method's name and the parameters given for it. Parameters not given are absent (their
+// defaults are in the catalogue); use the typed getters of common/recipe/catalogue.h to read a
+// validated step.
 struct Step {
   std::string method;
   std::map<std::string, ParamValue> params;

@@ -10,18 +10,21 @@
 
 namespace lathe {
 
-// Parses YAML (of which JSON is a subset): {steps: [{METHOD: {PARAM: VALUE, ...}}, ...], seed: N}. A step may be a bare method
-// name. Only syntax and shape are checked here: values get the type the catalogue names for their parameter where it fits, and
-// ValidateRecipe reports the rest. INVALID_ARGUMENT with line and column on bad syntax, an unknown top-level key (with the
-// nearest), a duplicate key, an alias bomb (aliases are refused), or text past limits::kMaxRecipeBytes or kMaxYamlDepth.
+// Parses YAML (of which JSON is a subset): {steps: [{METHOD: {PARAM: VALUE, ...}}, ...], seed: N}.
+// A step may be a bare method name. Only syntax and shape are checked here: values get the type the
+// catalogue names for their parameter where it fits, and ValidateRecipe reports the rest.
+// INVALID_ARGUMENT with line and column on bad syntax, an unknown top-level key (with the nearest),
+// a duplicate key, an alias bomb (aliases are refused), or text past limits::kMaxRecipeBytes or
+// kMaxYamlDepth.
 absl::StatusOr<Recipe> ParseRecipe(absl::string_view text);
 
-// Parses one step as given on a command line: "quantize_weights:bits=4,granularity=group,targets=conv*|fc*". Lists are separated
-// by '|'. A bare "fp16" has no parameters.
+// Parses one step as given on a command line:
+// "quantize_weights:bits=4,granularity=group,targets=conv*|fc*". Lists are separated by '|'. A bare
+// "fp16" has no parameters.
 absl::StatusOr<Step> ParseStepFlag(absl::string_view text);
 
-// Canonical JSON: keys sorted, defaults filled in, numbers in their shortest exact form, no spaces. Two recipes that mean the
-// same give the same text: it is part of the result cache's key.
+// Canonical JSON: keys sorted, defaults filled in, numbers in their shortest exact form, no spaces.
+// Two recipes that mean the same give the same text: it is part of the result cache's key.
 std::string CanonicalJson(const Recipe& recipe);
 
 // The recipe as readable YAML, only what was given.

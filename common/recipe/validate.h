@@ -10,21 +10,24 @@
 
 namespace lathe {
 
-// One thing wrong. `field` is a path from the recipe: "steps[1].quantize_weights.bits". `description` says what is expected,
-// what was given, the bound, and the nearest valid name or value.
+// One thing wrong. `field` is a path from the recipe: "steps[1].quantize_weights.bits".
+// `description` says what is expected, what was given, the bound, and the nearest valid name or
+// value.
 struct Violation {
   std::string field;
   std::string description;
 };
 
-// All violations: no steps, too many, an unknown method or parameter (with the nearest valid name), a wrong type, a value out
-// of range or not finite, parameters that exclude each other, one that needs another, too many or too long patterns.
+// All violations: no steps, too many, an unknown method or parameter (with the nearest valid name),
+// a wrong type, a value out of range or not finite, parameters that exclude each other, one that
+// needs another, too many or too long patterns.
 std::vector<Violation> ValidateRecipe(const Recipe& recipe);
 
 // INVALID_ARGUMENT with all violations, a line each; OK when there are none.
 absl::Status ViolationsToStatus(const std::vector<Violation>& violations);
 
-// The name among `names` nearest to `given` by edit distance, or "" when none is near (distance over max(2, size / 3)).
+// The name among `names` nearest to `given` by edit distance, or "" when none is near (distance
+// over max(2, size / 3)).
 std::string NearestName(absl::string_view given, const std::vector<std::string>& names);
 
 }  // namespace lathe

@@ -1,0 +1,353 @@
+#include "common/recipe/text.h"
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/yaml.h>
+
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/limits.h"
+#include "common/recipe/catalogue.h"
+#include "common/recipe/validate.h"
+#include "common/status_macros.h"
+
+namespace lathe {
+namespace {
+
+std::string At(const YAML::Mark& mark) {
+  if (mark.is_null()) return "";
+  return absl::StrCat("line ", mark.line + 1, ", column ", mark.column + 1, ": ");
+}
+
+absl::Status Wrong(const YAML::Node& node, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat(At(node.Mark()), what));
+}
+
+// Depth and aliases are checked on the event stream, before a tree is built: the builder recurses.
+class GuardHandler : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    throw YAML::ParserException(mark, "aliases (*name) are not allowed in a recipe");
+  }
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {
+    Enter(mark);
+  }
+  void OnSequenceEnd() override { --depth_; }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {
+    Enter(mark);
+  }
+  void OnMapEnd() override { --depth_; }
+
+ private:
+  void Enter(const YAML::Mark& mark) {
+    if (++depth_ > limits::kMaxYamlDepth) {
+      throw YAML::ParserException(mark, absl::StrCat("nested deeper than ", limits::kMaxYamlDepth));
+    }
+  }
+  int depth_ = 0;
+};
+
+// The parser itself recurses on flow brackets before it hands out events, so their depth is bounded
+// on the text. Brackets in strings count too; no honest recipe has that many.
+bool TooManyOpenBrackets(absl::string_view text) {
+  int depth = 0;
+  for (const char c : text) {
+    if (c == '[' || c == '{') {
+      if (++depth > limits::kMaxYamlDepth * 16) return true;
+    } else if ((c == ']' || c == '}') && depth > 0) {
+      --depth;
+    }
+  }
+  return false;
+}
+
+bool ParseInt(const std::string& text, int64_t* out) {
+  const char* first = text.data();
+  if (!text.empty() && text[0] == '+') ++first;
+  const auto result = std::from_chars(first, text.data() + text.size(), *out);
+  return result.ec == std::errc() && result.ptr == text.data() + text.size() && !text.empty();
+}
+
+bool ParseNumber(const std::string& text, double* out) {
+  return !text.empty() && absl::SimpleAtod(text, out);
+}
+
+// A scalar as the type its text suggests, or the type the catalogue names where the text fits it.
+ParamValue ScalarValue(const std::string& text, bool quoted, const ParamSpec* spec) {
+  if (spec != nullptr && spec->type == ParamType::kString) return text;
+  if (spec != nullptr && spec->type == ParamType::kStringList)
+    return std::vector<std::string>{text};
+  if (quoted) return text;
+  if (text == "true" || text == "True") return true;
+  if (text == "false" || text == "False") return false;
+  int64_t i = 0;
+  if (ParseInt(text, &i)) {
+    if (spec != nullptr && spec->type == ParamType::kDouble) return static_cast<double>(i);
+    return i;
+  }
+  double d = 0;
+  if (ParseNumber(text, &d)) {
+    const bool whole = std::floor(d) == d && std::abs(d) < 9e15;
+    if (spec != nullptr && spec->type == ParamType::kInt && whole) return static_cast<int64_t>(d);
+    return d;
+  }
+  return text;
+}
+
+absl::StatusOr<ParamValue> NodeValue(const YAML::Node& node, const std::string& name,
+                                     const ParamSpec* spec) {
+  if (node.IsScalar()) return ScalarValue(node.Scalar(), node.Tag() == "!", spec);
+  if (node.IsSequence()) {
+    std::vector<std::string> list;
+    for (const YAML::Node& item : node) {
+      if (!item.IsScalar()) {
+        return Wrong(item, absl::StrCat("the list of ", name, " must hold plain strings"));
+      }
+      list.push_back(item.Scalar());
+    }
+    return ParamValue(list);
+  }
+  if (node.IsNull()) {
+    return Wrong(node, absl::StrCat(name, " has no value; give one or leave the key out"));
+  }
+  return Wrong(node,
+               absl::StrCat(name, " must be a number, a string, true, false or a list of strings"));
+}
+
+absl::StatusOr<Step> StepFromNode(const YAML::Node& node, size_t index) {
+  Step step;
+  const std::string where = absl::StrCat("steps[", index, "]");
+  if (node.IsScalar()) {
+    step.method = node.Scalar();
+    return step;
+  }
+  if (!node.IsMap() || node.size() != 1) {
+    return Wrong(node, absl::StrCat(where,
+                                    " must be one method with its parameters, such as "
+                                    "{quantize_weights: {bits: 8}}"));
+  }
+  const auto entry = *node.begin();
+  if (!entry.first.IsScalar())
+    return Wrong(node, absl::StrCat(where, ": the method's name must be a string"));
+  step.method = entry.first.Scalar();
+  const MethodSpec* method = FindMethod(step.method);
+  const YAML::Node params = entry.second;
+  if (params.IsNull()) return step;
+  if (!params.IsMap()) {
+    return Wrong(params, absl::StrCat(where, ".", step.method, " must be a map of parameters"));
+  }
+  for (const auto& param : params) {
+    if (!param.first.IsScalar())
+      return Wrong(params, absl::StrCat(where, ": a parameter's name must be a string"));
+    const std::string name = param.first.Scalar();
+    if (step.params.count(name) != 0) {
+      return Wrong(param.first,
+                   absl::StrCat(where, ".", step.method, ".", name, " is given twice"));
+    }
+    ASSIGN_OR_RETURN(ParamValue value, NodeValue(param.second, name,
+                                                 method == nullptr ? nullptr : method->Find(name)));
+    step.params.emplace(name, std::move(value));
+  }
+  return step;
+}
+
+absl::StatusOr<Recipe> RecipeFromNode(const YAML::Node& root) {
+  if (!root.IsMap()) {
+    return absl::InvalidArgumentError(
+        "a recipe is a map with the key `steps` (and perhaps `seed`), such as\n"
+        "steps:\n  - quantize_weights: {bits: 8}");
+  }
+  Recipe recipe;
+  std::set<std::string> seen;
+  for (const auto& entry : root) {
+    if (!entry.first.IsScalar()) return Wrong(root, "keys of a recipe must be strings");
+    const std::string key = entry.first.Scalar();
+    if (!seen.insert(key).second)
+      return Wrong(entry.first, absl::StrCat("key ", key, " is given twice"));
+    if (key == "seed") {
+      const std::string text = entry.second.IsScalar() ? entry.second.Scalar() : "";
+      if (!absl::SimpleAtoi(text, &recipe.seed)) {
+        return Wrong(entry.second, "seed must be a whole number in [0, 2^64)");
+      }
+    } else if (key == "steps") {
+      if (!entry.second.IsSequence()) return Wrong(entry.second, "steps must be a list");
+      if (entry.second.size() > static_cast<size_t>(limits::kMaxSteps)) {
+        return Wrong(entry.second,
+                     absl::StrCat("steps: holds ", entry.second.size(), " steps; at most ",
+                                  limits::kMaxSteps, " are allowed"));
+      }
+      for (size_t i = 0; i < entry.second.size(); ++i) {
+        ASSIGN_OR_RETURN(Step step, StepFromNode(entry.second[i], i));
+        recipe.steps.push_back(std::move(step));
+      }
+    } else {
+      const std::string nearest = NearestName(key, {"steps", "seed"});
+      return Wrong(entry.first,
+                   absl::StrCat("unknown key \"", key.substr(0, 64), "\"; ",
+                                nearest.empty() ? "valid are: steps, seed"
+                                                : absl::StrCat("did you mean \"", nearest, "\"?")));
+    }
+  }
+  return recipe;
+}
+
+nlohmann::json ToJsonValue(const ParamValue& value) {
+  return std::visit([](const auto& v) { return nlohmann::json(v); }, value);
+}
+
+// The value in the one form its parameter's type has: a double given as 1 and one given as 1.0 are
+// the same.
+nlohmann::json CanonicalValue(const ParamValue& value, const ParamSpec* spec) {
+  if (spec != nullptr && spec->type == ParamType::kDouble) {
+    if (const int64_t* i = std::get_if<int64_t>(&value)) return static_cast<double>(*i);
+  }
+  return ToJsonValue(value);
+}
+
+}  // namespace
+
+absl::StatusOr<Recipe> ParseRecipe(absl::string_view text) {
+  if (text.size() > static_cast<size_t>(limits::kMaxRecipeBytes)) {
+    return absl::InvalidArgumentError(absl::StrCat("the recipe has ", text.size(),
+                                                   " bytes; at most ", limits::kMaxRecipeBytes,
+                                                   " are allowed"));
+  }
+  if (TooManyOpenBrackets(text)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the recipe is nested deeper than ", limits::kMaxYamlDepth));
+  }
+  try {
+    const std::string copy(text);
+    {
+      std::istringstream in(copy);
+      YAML::Parser parser(in);
+      GuardHandler guard;
+      while (parser.HandleNextDocument(guard)) {
+      }
+    }
+    const std::vector<YAML::Node> documents = YAML::LoadAll(copy);
+    if (documents.empty() || documents[0].IsNull()) {
+      return absl::InvalidArgumentError("the recipe is empty; it needs the key `steps`");
+    }
+    if (documents.size() > 1) {
+      return absl::InvalidArgumentError("the recipe holds more than one YAML document; give one");
+    }
+    return RecipeFromNode(documents[0]);
+  } catch (const YAML::Exception& e) {
+    return absl::InvalidArgumentError(absl::StrCat(At(e.mark), "not valid YAML or JSON: ", e.msg));
+  } catch (const std::exception& e) {
+    return absl::InvalidArgumentError(absl::StrCat("not valid YAML or JSON: ", e.what()));
+  }
+}
+
+absl::StatusOr<Step> ParseStepFlag(absl::string_view text) {
+  Step step;
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(text, absl::MaxSplits(':', 1));
+  step.method = std::string(parts.first);
+  if (step.method.empty()) {
+    return absl::InvalidArgumentError(
+        "--step needs NAME or NAME:key=value,..., such as "
+        "quantize_weights:bits=4,granularity=group");
+  }
+  if (parts.second.empty()) return step;
+  const MethodSpec* method = FindMethod(step.method);
+  for (const absl::string_view item : absl::StrSplit(parts.second, ',')) {
+    const std::pair<absl::string_view, absl::string_view> pair =
+        absl::StrSplit(item, absl::MaxSplits('=', 1));
+    const std::string name(pair.first);
+    if (name.empty() || item.find('=') == absl::string_view::npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--step ", step.method, ": \"", item, "\" is not key=value"));
+    }
+    if (step.params.count(name) != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--step ", step.method, ": ", name, " is given twice"));
+    }
+    const ParamSpec* spec = method == nullptr ? nullptr : method->Find(name);
+    if (spec != nullptr && spec->type == ParamType::kStringList) {
+      step.params.emplace(name, std::vector<std::string>(absl::StrSplit(pair.second, '|')));
+    } else {
+      step.params.emplace(name, ScalarValue(std::string(pair.second), false, spec));
+    }
+  }
+  return step;
+}
+
+std::string CanonicalJson(const Recipe& recipe) {
+  nlohmann::json steps = nlohmann::json::array();  // nlohmann::json objects are sorted by key
+  for (const Step& step : recipe.steps) {
+    const MethodSpec* method = FindMethod(step.method);
+    nlohmann::json params = nlohmann::json::object();
+    if (method != nullptr) {
+      for (const ParamSpec& spec : method->params) {
+        // A default that only applies with another parameter (group_size) is left out where it has
+        // no meaning.
+        bool applies = true;
+        for (const MethodSpec::OnlyWith& rule : method->only_with) {
+          if (rule.name != spec.name) continue;
+          const auto it = step.params.find(rule.other);
+          const ParamSpec* other = method->Find(rule.other);
+          const ParamValue* value = it != step.params.end() ? &it->second
+                                    : other != nullptr && other->default_value
+                                        ? &*other->default_value
+                                        : nullptr;
+          const std::string* text = value == nullptr ? nullptr : std::get_if<std::string>(value);
+          applies = text != nullptr && *text == rule.value;
+        }
+        if (spec.default_value && applies)
+          params[spec.name] = CanonicalValue(*spec.default_value, &spec);
+      }
+    }
+    for (const auto& [name, value] : step.params) {
+      params[name] = CanonicalValue(value, method == nullptr ? nullptr : method->Find(name));
+    }
+    steps.push_back(nlohmann::json{{step.method, params}});
+  }
+  const nlohmann::json root = {{"seed", recipe.seed}, {"steps", steps}};
+  return root.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string ToYaml(const Recipe& recipe) {
+  YAML::Emitter out;
+  out << YAML::BeginMap << YAML::Key << "steps" << YAML::Value << YAML::BeginSeq;
+  for (const Step& step : recipe.steps) {
+    out << YAML::BeginMap << YAML::Key << step.method << YAML::Value << YAML::Flow
+        << YAML::BeginMap;
+    for (const auto& [name, value] : step.params) {
+      out << YAML::Key << name << YAML::Value;
+      if (const bool* b = std::get_if<bool>(&value)) {
+        out << *b;
+      } else if (const int64_t* i = std::get_if<int64_t>(&value)) {
+        out << *i;
+      } else if (const double* d = std::get_if<double>(&value)) {
+        out << nlohmann::json(*d).dump();
+      } else if (const std::string* s = std::get_if<std::string>(&value)) {
+        out << *s;
+      } else {
+        out << YAML::Flow << std::get<std::vector<std::string>>(value);
+      }
+    }
+    out << YAML::EndMap << YAML::EndMap;
+  }
+  out << YAML::EndSeq;
+  if (recipe.seed != 0) out << YAML::Key << "seed" << YAML::Value << recipe.seed;
+  out << YAML::EndMap;
+  return std::string(out.c_str()) + "\n";
+}
+
+}  // namespace lathe
