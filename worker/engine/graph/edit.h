@@ -2,8 +2,10 @@
 #ifndef LATHE_WORKER_ENGINE_GRAPH_EDIT_H_
 #define LATHE_WORKER_ENGINE_GRAPH_EDIT_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -22,6 +24,7 @@ class NameScope {
 
  private:
   std::unordered_set<std::string> taken_;
+  std::unordered_map<std::string, int64_t> next_;  // the next suffix to try for a stem
 };
 
 // Puts `nodes` (in order) before every other node of the graph. They must depend only on initializers, on each other, or on outer
@@ -36,9 +39,13 @@ void InsertAfter(Graph& graph, const Node* anchor, std::vector<std::unique_ptr<N
 void RemoveNode(Graph& graph, const Node* node);
 
 // Adds a constant to a graph: as an initializer, or as a Constant node at the front of a function body (functions have none).
-// tensor.name is the value's name. `in_function` says which; use IsFunctionBody.
+// tensor.name is the value's name. Before IR 4 the main graph's initializers are also listed as its inputs: so is this one.
 void AddConstant(Model& model, Graph& graph, Tensor tensor);
 bool IsFunctionBody(const Model& model, const Graph& graph);
+
+// Sets ir_version to at least `version`. From IR 4 on an initializer that is also a graph input may be overridden by the caller, so
+// runtimes no longer treat it as a constant; a model lifted from below loses these inputs, and keeps its meaning.
+void RaiseIrVersion(Model& model, int64_t version);
 
 // Removes the weight's source so that another producer of the same value name may be added: the initializer, its IR 3 graph input
 // and value_info, or the Constant node.

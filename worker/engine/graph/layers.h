@@ -43,7 +43,8 @@ struct WeightUse {
   // Shape as the operator sees it.
   Shape dims;
   // Axis of `dims` that counts output channels (rows of an embedding table count as output channels), and that of the reduction
-  // (kConv: the I/g axis; the kernel's axes are reduced too). -1: none (1-D operands).
+  // (kConv: the I/g axis; the kernel's axes are reduced too; kEmbedding has none: its last axis, along which blocks lie).
+  // -1: none (the output axis of 1-D operands).
   int output_axis = -1;
   int reduction_axis = -1;
   // The same two axes of the *source* tensor.
@@ -81,7 +82,8 @@ struct Weight {
 
 // All weights of the model, in order of first use: main graph, subgraphs where they occur, then functions. Also lists already
 // quantized weighted layers (DequantizeLinear-fed, QLinear*, *Integer, MatMulNBits, DynamicQuantize*, ...) as blocked entries, so that a
-// report can name them. One-dimensional weights, biases and normalization parameters are not weights.
+// report can name them; such an entry may have no source (source.graph == nullptr), and then dtype and dims say what is known.
+// Biases and normalization parameters are not weights.
 std::vector<Weight> FindWeights(Model& model);
 
 // The source's bytes as they are. The pointer lives until the source is replaced.
