@@ -68,6 +68,9 @@ struct Tensor {
 // IEEE half precision, round to nearest even; overflow gives infinity.
 uint16_t FloatToHalf(float value);
 float HalfToFloat(uint16_t half);
+// bfloat16 (the upper half of a float32), round to nearest even.
+uint16_t FloatToBfloat16(float value);
+float Bfloat16ToFloat(uint16_t bits);
 
 }  // namespace lathe::engine
 
