@@ -8,8 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/checked.h"
-#include "worker/engine/graph/edit.h"
 #include "worker/engine/graph/function_calls.h"
+#include "worker/engine/graph/function_parameters.h"
 #include "worker/engine/graph/sparse.h"
 #include "worker/engine/graph/trace.h"
 #include "worker/engine/graph/weighted_ops.h"
@@ -252,44 +252,14 @@ class Finder {
 
   // Why a weight that is a function's parameter is left alone; "" when no call gives it a constant.
   std::string ParameterReason(const Origin& origin) {
-    const Function* function = nullptr;
-    for (const Function& candidate : model_.functions) {
-      if (candidate.body.get() == origin.source->graph) function = &candidate;
-    }
-    if (function == nullptr) return "";  // the model's input, or what a Loop binds
-    const bool parameter = origin.source->kind == Definition::Kind::kFormal;
-    std::set<const Definition*> seen;
-    if (parameter && !TakesConstant(*function, *origin.source, seen)) return "";
-    std::string obstacle = InlineObstacle(model_, *function);
+    if (!TakesConstant(model_, index_, tracer_, *origin.source)) return "";
+    const Function& function = *FunctionOfBody(model_, origin.source->graph);
+    std::string obstacle = InlineObstacle(model_, function);
     if (obstacle.empty()) obstacle = "it has not been inlined";
-    return absl::StrCat("it is ", parameter ? "the parameter '" : "an attribute '",
-                        origin.source->name, "' of function ", FunctionName(*function), ", and ",
-                        obstacle);
-  }
-
-  bool TakesConstant(const Function& function, const Definition& parameter,
-                     std::set<const Definition*>& seen) {
-    if (!seen.insert(&parameter).second) return false;
-    const auto& formals = function.body->inputs;
-    const auto formal = std::find_if(formals.begin(), formals.end(), [&](const ValueInfo& info) {
-      return info.name == parameter.name;
-    });
-    const size_t position = formal - formals.begin();
-    for (const ScopeIndex::Place& place : index_.nodes()) {
-      if (FindCallee(model_, *place.node) != &function) continue;
-      if (position >= place.node->inputs.size()) continue;
-      const Origin origin = tracer_.Trace(place.graph, place.node->inputs[position]);
-      if (origin.kind == Origin::Kind::kNone) continue;
-      if (origin.kind != Origin::Kind::kFormal) return true;
-      for (const Function& caller : model_.functions) {
-        if (caller.body.get() != origin.source->graph) continue;
-        if (origin.source->kind != Definition::Kind::kFormal ||
-            TakesConstant(caller, *origin.source, seen)) {
-          return true;
-        }
-      }
-    }
-    return false;
+    const bool parameter = origin.source->kind == Definition::Kind::kFormal;
+    return absl::StrCat("it is ", parameter ? "the parameter '" : "an attribute, '",
+                        origin.source->name, "', of function ", FunctionName(function),
+                        ", which stays a function: ", obstacle);
   }
 
   // A source that anything but a weighted operator reads must keep its values, its type and its

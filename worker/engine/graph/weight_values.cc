@@ -19,14 +19,6 @@ Tensor* MutableSource(const Weight& weight) {
   return value != nullptr && value->tensors.size() == 1 ? &value->tensors[0] : nullptr;
 }
 
-// Upper half of the float, rounded to nearest, ties to even; NaN stays NaN.
-uint16_t FloatToBfloat16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
-  if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
 template <typename T, typename Fn>
 std::string Encode(const std::vector<float>& values, const Fn& convert) {
   std::string bytes(values.size() * sizeof(T), '\0');
