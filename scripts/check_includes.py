@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Checks which way the rooms of the house depend on each other, from their #include lines.
+
+A file belongs to the room with the longest matching path. It may include its own room and the rooms listed for it; standard and
+third-party headers are judged by FORBIDDEN alone.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+# room: rooms it may include besides itself.
+ENGINE = "worker/engine/"
+ALLOWED = {
+    "common/": [],
+    "common/recipe/": ["common/"],
+    "proto/": ["common/", "common/recipe/"],
+    "worker/engine/tensor/": ["common/"],
+    "worker/engine/kernels/": ["common/", "worker/engine/tensor/"],
+    "worker/engine/linalg/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/"],
+    "worker/engine/graph/": ["common/", "worker/engine/tensor/"],
+    "worker/engine/ops/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/graph/"],
+    "worker/engine/passes/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/graph/",
+                              "worker/engine/ops/"],
+    "worker/engine/methods/": ["common/", "common/recipe/", "worker/engine/tensor/", "worker/engine/kernels/",
+                               "worker/engine/linalg/", "worker/engine/graph/", "worker/engine/ops/",
+                               "worker/engine/passes/"],
+    "worker/engine/evaluate/": ["common/", "common/recipe/", "worker/engine/tensor/", "worker/engine/kernels/",
+                                "worker/engine/graph/", "worker/engine/ops/", "worker/engine/methods/"],
+    "worker/engine/": ["common/", "common/recipe/"] + [ENGINE + r + "/" for r in (
+        "tensor", "kernels", "linalg", "graph", "ops", "passes", "methods", "evaluate")],
+    "worker/agent/": ["common/", "common/recipe/", "proto/", "worker/engine/"],
+    "worker/": ["common/", "worker/agent/", "worker/engine/"],
+    "server/jobs/": ["common/", "common/recipe/", "proto/", "server/store/"],
+    "server/store/": ["common/", "proto/"],
+    "server/blobs/": ["common/", "proto/"],
+    "server/http/": ["common/", "server/telemetry/"],
+    "server/telemetry/": ["common/", "server/jobs/", "server/store/", "server/blobs/"],
+    "server/rpc/": ["common/", "common/recipe/", "proto/", "server/jobs/", "server/store/", "server/blobs/",
+                    "server/telemetry/", "server/"],
+    "server/": ["common/", "proto/", "server/jobs/", "server/store/", "server/blobs/", "server/http/",
+                "server/telemetry/", "server/rpc/"],
+    "client/cpp/": ["common/", "proto/"],
+    "client/cli/": ["common/", "common/recipe/", "proto/", "client/cpp/"],
+}
+# Headers that a room must never see.
+FORBIDDEN = {
+    "common/": r"^(grpc|google/protobuf|SQLiteCpp|prometheus|lathe/v1)",
+    "worker/engine/": r"^(grpc|SQLiteCpp|sqlite3|prometheus|lathe/v1|sys/socket|netinet|absl/time/clock)",
+    "server/": r"^(onnx|Eigen|cblas|lapack|hwy)",
+    "server/store/": r"^grpc",
+    "client/": r"^(onnx|Eigen|SQLiteCpp|prometheus)",
+}
+# Public headers of a room that are included without its path.
+PUBLIC = {"lathe/client.h": "client/cpp/"}
+
+
+def room_of(path, rooms):
+    matches = [r for r in rooms if path.startswith(r)]
+    return max(matches, key=len) if matches else None
+
+
+def main():
+    files = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.cc", "*.h"],
+                           capture_output=True, text=True, check=True).stdout.split()
+    problems, seen = [], 0
+    for path in files:
+        room = room_of(path, ALLOWED)
+        if room is None or not os.path.exists(path):
+            continue
+        seen += 1
+        with open(path, encoding="utf-8") as source:
+            for number, line in enumerate(source, 1):
+                match = re.match(r'\s*#\s*include\s+["<]([^">]+)[">]', line)
+                if not match:
+                    continue
+                header = match.group(1)
+                for prefix, pattern in FORBIDDEN.items():
+                    if path.startswith(prefix) and re.match(pattern, header):
+                        problems.append(f"{path}:{number}: {prefix} must not include {header}")
+                target = PUBLIC.get(header) or room_of(header, ALLOWED)
+                if target and target != room and target not in ALLOWED[room]:
+                    problems.append(f"{path}:{number}: {room} must not depend on {target} ({header})")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(f"include directions: {seen} files, {len(problems)} problems")
+    return 1 if problems or seen == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
