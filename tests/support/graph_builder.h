@@ -116,7 +116,8 @@ inline Function& AddFunction(Model& model, const std::string& name,
   function.name = name;
   function.body = std::make_unique<Graph>();
   function.opset_imports[""] = model.opset_imports.at("");
-  for (const std::string& input : inputs) function.body->inputs.push_back(Info(input, DType::kUndefined));
+  for (const std::string& input : inputs)
+    function.body->inputs.push_back(Info(input, DType::kUndefined));
   for (const std::string& output : outputs) {
     function.body->outputs.push_back(Info(output, DType::kUndefined));
   }
