@@ -67,10 +67,8 @@ class Finder {
     const Origin right = TraceInput(1);
     const bool left_constant = left.kind != Origin::Kind::kNone;
     if (right.kind != Origin::Kind::kNone) {
-      // A parameter of a function says nothing about being constant.
-      const bool both = left_constant && left.kind != Origin::Kind::kFormal;
       Add(right, 1, gemm ? WeightRole::kGemmB : WeightRole::kMatMulRight, "",
-          both ? "both operands are constant" : "");
+          left_constant ? "both operands are constant" : "");
     } else if (left_constant) {
       Add(left, 0, WeightRole::kMatMulLeft, "",
           gemm ? "only operand A of this Gemm is constant, which no method changes" : "");
@@ -141,9 +139,16 @@ class Finder {
     contribs_.push_back(weights_.size() - 1);
   }
 
+  // Model inputs, what Loops bind, and parameters that no call gives a constant come out as kNone.
   Origin TraceInput(int input) {
     if (input >= static_cast<int>(place_.node->inputs.size())) return {};
-    return tracer_.Trace(place_.graph, place_.node->inputs[input]);
+    Origin origin = tracer_.Trace(place_.graph, place_.node->inputs[input]);
+    if (origin.kind == Origin::Kind::kFormal) {
+      const auto [slot, fresh] = takes_constant_.try_emplace(origin.source, false);
+      if (fresh) slot->second = TakesConstant(model_, index_, tracer_, *origin.source);
+      if (!slot->second) return {};
+    }
+    return origin;
   }
 
   // Files one operand under its source. `reason` blocks it for the operator's own sake.
@@ -165,7 +170,6 @@ class Finder {
         break;
       case Origin::Kind::kFormal:
         reason = ParameterReason(origin);
-        if (reason.empty()) return;
         break;
       case Origin::Kind::kComputed:
         // Positions, masks and shapes are computed from small or integer constants: not weights.
@@ -250,15 +254,14 @@ class Finder {
     return absl::StrCat("already quantized (", TypeText(origin.tensor->dtype), ")");
   }
 
-  // Why a weight that is a function's parameter is left alone; "" when no call gives it a constant.
-  std::string ParameterReason(const Origin& origin) {
-    if (!TakesConstant(model_, index_, tracer_, *origin.source)) return "";
+  // Why a weight that is a function's parameter is left alone.
+  std::string ParameterReason(const Origin& origin) const {
     const Function& function = *FunctionOfBody(model_, origin.source->graph);
     std::string obstacle = InlineObstacle(model_, function);
     if (obstacle.empty()) obstacle = "it has not been inlined";
     const bool parameter = origin.source->kind == Definition::Kind::kFormal;
-    return absl::StrCat("it is ", parameter ? "the parameter '" : "an attribute, '",
-                        origin.source->name, "', of function ", FunctionName(function),
+    return absl::StrCat("it is ", parameter ? "the parameter '" : "an attribute '",
+                        origin.source->name, "' of function ", FunctionName(function),
                         ", which stays a function: ", obstacle);
   }
 
@@ -323,6 +326,7 @@ class Finder {
   size_t order_ = 0;
   std::vector<Weight> weights_;
   std::unordered_map<const Definition*, size_t> by_source_;
+  std::unordered_map<const Definition*, bool> takes_constant_;
   std::vector<size_t> contribs_;
 };
 
