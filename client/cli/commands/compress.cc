@@ -1,0 +1,109 @@
+// lathe compress MODEL.onnx -o OUT.onnx: upload, job, report, download, in one go.
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/cli/commands/commands.h"
+#include "client/cli/job_flags.h"
+#include "client/cli/output.h"
+#include "client/cli/private_server.h"
+#include "common/status_macros.h"
+
+namespace lathe::cli {
+namespace {
+
+struct Flags {
+  std::string model;
+  std::string output;
+  std::string report;
+  JobFlags job;
+};
+
+struct Outcome {
+  v1::Job job;
+  client::Report report;
+  std::vector<std::string> paths;
+};
+
+absl::Status WriteText(const std::string& path, const std::string& text) {
+  std::ofstream out(path, std::ios::binary);
+  out << text;
+  out.close();
+  if (!out) return absl::PermissionDeniedError(absl::StrCat("cannot write ", path));
+  return absl::OkStatus();
+}
+
+// Everything up to the files on disk. A job that failed or was cancelled is a value without paths.
+absl::StatusOr<Outcome> Compress(Context& context, const Flags& flags, v1::Job job,
+                                 client::Client& client) {
+  ASSIGN_OR_RETURN(const v1::Model model, UploadWithProgress(client, context, flags.model, ""));
+  job.set_model(model.name());
+  RETURN_IF_ERROR(flags.job.UploadData(client, context, &job));
+  ASSIGN_OR_RETURN(const v1::Job created, client.CreateJob(job));
+  Outcome outcome;
+  ASSIGN_OR_RETURN(outcome.job, FollowJob(client, context, created, /*cancel_on_interrupt=*/true,
+                                          /*print_events=*/false));
+  if (outcome.job.state() != v1::JOB_STATE_SUCCEEDED) return outcome;
+  ASSIGN_OR_RETURN(outcome.report, client.GetReport(outcome.job.name()));
+  ASSIGN_OR_RETURN(outcome.paths, client.DownloadModel(outcome.job.result().model(), flags.output));
+  if (!flags.report.empty()) RETURN_IF_ERROR(WriteText(flags.report, outcome.report.json));
+  return outcome;
+}
+
+int Run(Context& context, const Flags& flags) {
+  absl::StatusOr<v1::Job> job = flags.job.ToJob();
+  if (!job.ok()) return context.Fail(job.status());
+  std::unique_ptr<PrivateServer> own;
+  const char* from_environment = std::getenv("LATHE_SERVER");
+  absl::StatusOr<std::unique_ptr<client::Client>> client;
+  if (context.server.empty() && (from_environment == nullptr || *from_environment == '\0')) {
+    absl::StatusOr<std::unique_ptr<PrivateServer>> started = PrivateServer::Start();
+    if (!started.ok()) return context.Fail(started.status());
+    own = *std::move(started);
+    client = context.ConnectTo(own->address());
+  } else {
+    client = context.Connect();
+  }
+  if (!client.ok()) return context.Fail(client.status());
+  const absl::StatusOr<Outcome> outcome = Compress(context, flags, *std::move(job), **client);
+  if (!outcome.ok()) return context.Fail(outcome.status());
+  if (outcome->paths.empty()) return FinishedJobExitCode(context, outcome->job);
+  if (context.json) {
+    const nlohmann::json out = {{"job", nlohmann::json::parse(ToJson(outcome->job))},
+                                {"files", outcome->paths},
+                                {"report", nlohmann::json::parse(outcome->report.json, nullptr,
+                                                                 /*allow_exceptions=*/false)}};
+    std::cout << out.dump(2) << std::endl;
+    return kOk;
+  }
+  std::cout << outcome->report.text;
+  if (!absl::EndsWith(outcome->report.text, "\n")) std::cout << "\n";
+  for (const std::string& path : outcome->paths) std::cout << "wrote " << path << "\n";
+  if (!flags.report.empty()) std::cout << "wrote " << flags.report << "\n";
+  std::cout << std::flush;
+  return kOk;
+}
+
+}  // namespace
+
+void AddCompressCommand(CLI::App& app, Context& context) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand("compress",
+                                         "Upload a model, run a recipe, save the result: all in "
+                                         "one go, on a private server unless one is named");
+  command->add_option("MODEL", flags->model, "The .onnx file")
+      ->required()
+      ->check(CLI::ExistingFile);
+  command->add_option("-o,--output", flags->output, "File to write")
+      ->required()
+      ->type_name("OUT.onnx");
+  command->add_option("--report", flags->report, "Also write the report as JSON")
+      ->type_name("R.json");
+  flags->job.Add(*command);
+  command->callback([&context, flags] { Run(context, *flags); });
+}
+
+}  // namespace lathe::cli

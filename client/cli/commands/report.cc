@@ -1,0 +1,62 @@
+// lathe report JOB, inspect MODEL
+#include <filesystem>
+#include <iostream>
+
+#include "absl/strings/match.h"
+#include "client/cli/commands/commands.h"
+#include "client/cli/job_flags.h"
+#include "client/cli/output.h"
+
+namespace lathe::cli {
+namespace {
+
+int PrintReport(Context& context, const absl::StatusOr<client::Report>& report) {
+  if (!report.ok()) return context.Fail(report.status());
+  std::cout << (context.json ? report->json : report->text);
+  if (context.json || !absl::EndsWith(report->text, "\n")) std::cout << "\n";
+  std::cout << std::flush;
+  return kOk;
+}
+
+int Inspect(Context& context, const std::string& model, const std::vector<std::string>& bindings) {
+  const auto bound = ParseBindings(bindings);
+  if (!bound.ok()) return context.Fail(bound.status());
+  auto client = context.Connect();
+  if (!client.ok()) return context.Fail(client.status());
+  std::string name = ResourceName("models", model);
+  std::error_code error;
+  if (!absl::StartsWith(model, "models/") && std::filesystem::is_regular_file(model, error)) {
+    const auto uploaded = UploadWithProgress(**client, context, model, "");
+    if (!uploaded.ok()) return context.Fail(uploaded.status());
+    name = uploaded->name();
+  }
+  return PrintReport(context, (*client)->InspectModel(name, *bound));
+}
+
+}  // namespace
+
+void AddReportCommand(CLI::App& app, Context& context) {
+  auto name = std::make_shared<std::string>();
+  CLI::App* command =
+      app.add_subcommand("report", "Print a finished job's report: a table, or JSON with --json");
+  command->add_option("JOB", *name, "jobs/ID, or just ID")->required();
+  command->callback([&context, name] {
+    auto client = context.Connect();
+    if (!client.ok()) return static_cast<void>(context.Fail(client.status()));
+    PrintReport(context, (*client)->GetReport(ResourceName("jobs", *name)));
+  });
+}
+
+void AddInspectCommand(CLI::App& app, Context& context) {
+  auto model = std::make_shared<std::string>();
+  auto bindings = std::make_shared<std::vector<std::string>>();
+  CLI::App* command = app.add_subcommand(
+      "inspect", "Tell what is in a model, and which methods apply to which layers");
+  command->add_option("MODEL", *model, "models/ID, or an .onnx file to upload first")->required();
+  command->add_option("-b,--bind", *bindings, "Size of a symbolic dimension, repeatable")
+      ->type_name("NAME=SIZE")
+      ->allow_extra_args(false);
+  command->callback([&context, model, bindings] { Inspect(context, *model, *bindings); });
+}
+
+}  // namespace lathe::cli

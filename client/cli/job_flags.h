@@ -1,0 +1,53 @@
+// The flags that say what to do to a model, shared by `submit` and `compress`.
+#ifndef LATHE_CLIENT_CLI_JOB_FLAGS_H_
+#define LATHE_CLIENT_CLI_JOB_FLAGS_H_
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/cli/context.h"
+#include "client/cli/progress.h"
+#include "lathe/client.h"
+
+namespace lathe::cli {
+
+struct JobFlags {
+  std::string recipe_file;
+  std::vector<std::string> steps;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> data;  // [ROLE=]FILE
+  std::vector<std::string> bindings;
+  std::vector<std::string> labels;
+  int priority = 0;
+  std::string max_run;
+  std::string max_pending;
+
+  void Add(CLI::App& command);
+  // The job without its model and datasets; reads and validates the recipe. INVALID_ARGUMENT
+  // otherwise.
+  absl::StatusOr<v1::Job> ToJob() const;
+  // Uploads what --data names and adds it to the job.
+  absl::Status UploadData(client::Client& client, const Context& context, v1::Job* job) const;
+};
+
+// Uploads an ONNX file with a progress bar.
+absl::StatusOr<v1::Model> UploadWithProgress(client::Client& client, const Context& context,
+                                             const std::string& path,
+                                             const std::string& display_name);
+
+// Follows a job to its end: progress and log lines on standard error (JSON events on standard
+// output with --json when `print_events`). With `cancel_on_interrupt`, Ctrl-C cancels the job and
+// waits for it to stop; otherwise it stops following.
+absl::StatusOr<v1::Job> FollowJob(client::Client& client, const Context& context,
+                                  const v1::Job& job, bool cancel_on_interrupt, bool print_events);
+
+// The exit code that a finished job stands for; prints why it failed.
+int FinishedJobExitCode(Context& context, const v1::Job& job);
+
+}  // namespace lathe::cli
+
+#endif  // LATHE_CLIENT_CLI_JOB_FLAGS_H_

@@ -1,0 +1,36 @@
+// A lathed of one's own, for the length of one command.
+#ifndef LATHE_CLIENT_CLI_PRIVATE_SERVER_H_
+#define LATHE_CLIENT_CLI_PRIVATE_SERVER_H_
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace lathe::cli {
+
+// Owns a child `lathed` with a data folder of its own on a free loopback port, with one local
+// worker. It dies with this process, however that ends; the folder is removed by the destructor.
+class PrivateServer {
+ public:
+  // Starts it and waits until it serves. NOT_FOUND when there is no lathed beside this binary or on
+  // PATH; UNAVAILABLE with the end of its log when it does not come up.
+  static absl::StatusOr<std::unique_ptr<PrivateServer>> Start();
+  ~PrivateServer();
+  PrivateServer(const PrivateServer&) = delete;
+  PrivateServer& operator=(const PrivateServer&) = delete;
+
+  const std::string& address() const { return address_; }
+
+ private:
+  PrivateServer() = default;
+  std::string folder_;
+  std::string address_;
+  pid_t pid_ = -1;
+};
+
+}  // namespace lathe::cli
+
+#endif  // LATHE_CLIENT_CLI_PRIVATE_SERVER_H_

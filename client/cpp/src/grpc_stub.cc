@@ -1,0 +1,224 @@
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/cpp/src/stub.h"
+#include "common/limits.h"
+#include "lathe/v1/blobs.grpc.pb.h"
+#include "lathe/v1/capabilities.grpc.pb.h"
+#include "lathe/v1/datasets.grpc.pb.h"
+#include "lathe/v1/jobs.grpc.pb.h"
+#include "lathe/v1/models.grpc.pb.h"
+#include "lathe/v1/workers.grpc.pb.h"
+#include "proto/grpc_status.h"
+
+namespace lathe::client {
+namespace {
+
+// Deadline of unary calls; those that wait on the server get their own.
+constexpr absl::Duration kUnaryDeadline = absl::Seconds(60);
+constexpr absl::Duration kInspectDeadline = absl::Hours(1);
+
+// Cancels a call when the user does: gRPC's synchronous calls cannot be interrupted otherwise.
+class CancelWatch {
+ public:
+  CancelWatch(const std::function<bool()>& cancelled, grpc::ClientContext* context) {
+    if (!cancelled) return;
+    thread_ = std::thread([this, &cancelled, context] {
+      while (!done_) {
+        if (cancelled()) {
+          context->TryCancel();
+          return;
+        }
+        absl::SleepFor(absl::Milliseconds(50));
+      }
+    });
+  }
+  ~CancelWatch() {
+    done_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  CancelWatch(const CancelWatch&) = delete;
+  CancelWatch& operator=(const CancelWatch&) = delete;
+
+ private:
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+class GrpcStub : public Stub {
+ public:
+  GrpcStub(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options)
+      : server_(options.server),
+        token_(options.token),
+        cancelled_(options.cancelled),
+        blobs_(v1::BlobService::NewStub(channel)),
+        models_(v1::ModelService::NewStub(channel)),
+        datasets_(v1::DatasetService::NewStub(channel)),
+        jobs_(v1::JobService::NewStub(channel)),
+        capabilities_(v1::CapabilityService::NewStub(channel)),
+        workers_(v1::WorkerService::NewStub(channel)) {}
+
+#define LATHE_DEFINE(service, method, request, response)                                    \
+  absl::StatusOr<v1::response> method(const v1::request& req) override {                    \
+    grpc::ClientContext context;                                                            \
+    Prepare(context, DeadlineOf(req));                                                      \
+    v1::response answer;                                                                    \
+    const absl::Status status = Convert(StubOf##service()->method(&context, req, &answer)); \
+    if (!status.ok()) return status;                                                        \
+    return answer;                                                                          \
+  }
+  LATHE_CLIENT_UNARY_METHODS(LATHE_DEFINE)
+#undef LATHE_DEFINE
+
+  absl::StatusOr<v1::Blob> UploadBlob(const v1::UploadHeader& header,
+                                      const ChunkSource& chunks) override {
+    grpc::ClientContext context;
+    Prepare(context, absl::InfiniteDuration());
+    CancelWatch watch(cancelled_, &context);
+    v1::Blob blob;
+    auto writer = blobs_->UploadBlob(&context, &blob);
+    v1::UploadBlobRequest message;
+    *message.mutable_header() = header;
+    bool writing = writer->Write(message);
+    absl::Status local;
+    while (writing) {
+      const absl::StatusOr<absl::string_view> chunk = chunks();
+      if (!chunk.ok()) {
+        local = chunk.status();
+        context.TryCancel();
+        break;
+      }
+      if (chunk->empty()) break;
+      message.set_chunk(chunk->data(), chunk->size());
+      writing = writer->Write(message);
+    }
+    writer->WritesDone();
+    const absl::Status status = Convert(writer->Finish());
+    if (!local.ok()) return local;
+    if (!status.ok()) return status;
+    return blob;
+  }
+
+  absl::Status DownloadBlob(const v1::DownloadBlobRequest& request,
+                            const std::function<bool(absl::string_view)>& on_chunk) override {
+    return Stream<v1::DownloadBlobResponse>(
+        [&](grpc::ClientContext* context) { return blobs_->DownloadBlob(context, request); },
+        [&](const v1::DownloadBlobResponse& message) { return on_chunk(message.chunk()); });
+  }
+
+  absl::Status WatchJob(const v1::WatchJobRequest& request,
+                        const std::function<bool(const v1::JobEvent&)>& on_event) override {
+    return Stream<v1::JobEvent>(
+        [&](grpc::ClientContext* context) { return jobs_->WatchJob(context, request); }, on_event);
+  }
+
+  absl::Status StreamLogs(const v1::StreamLogsRequest& request,
+                          const std::function<bool(const v1::JobLog&)>& on_line) override {
+    return Stream<v1::JobLog>(
+        [&](grpc::ClientContext* context) { return jobs_->StreamLogs(context, request); }, on_line);
+  }
+
+ private:
+  v1::BlobService::Stub* StubOfBlobService() { return blobs_.get(); }
+  v1::ModelService::Stub* StubOfModelService() { return models_.get(); }
+  v1::DatasetService::Stub* StubOfDatasetService() { return datasets_.get(); }
+  v1::JobService::Stub* StubOfJobService() { return jobs_.get(); }
+  v1::CapabilityService::Stub* StubOfCapabilityService() { return capabilities_.get(); }
+  v1::WorkerService::Stub* StubOfWorkerService() { return workers_.get(); }
+
+  static absl::Duration DeadlineOf(const v1::InspectModelRequest&) { return kInspectDeadline; }
+  static absl::Duration DeadlineOf(const v1::WaitJobRequest& request) {
+    return absl::Seconds(request.timeout().seconds()) + kUnaryDeadline;
+  }
+  template <typename Request>
+  static absl::Duration DeadlineOf(const Request&) {
+    return kUnaryDeadline;
+  }
+
+  void Prepare(grpc::ClientContext& context, absl::Duration deadline) const {
+    if (!token_.empty()) context.AddMetadata("authorization", "Bearer " + token_);
+    if (deadline != absl::InfiniteDuration()) {
+      context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+    }
+  }
+
+  absl::Status Convert(const grpc::Status& status) const {
+    absl::Status converted = FromGrpcStatus(status);
+    if (converted.code() == absl::StatusCode::kUnavailable) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot reach the server at ", server_, ": ", converted.message(),
+                       "; is lathed running there? (--server, LATHE_SERVER)"));
+    }
+    return converted;
+  }
+
+  template <typename Message, typename Open, typename OnMessage>
+  absl::Status Stream(const Open& open, const OnMessage& on_message) {
+    grpc::ClientContext context;
+    Prepare(context, absl::InfiniteDuration());
+    CancelWatch watch(cancelled_, &context);
+    std::unique_ptr<grpc::ClientReader<Message>> reader = open(&context);
+    Message message;
+    bool stopped = false;
+    while (reader->Read(&message)) {
+      if (!on_message(message)) {
+        stopped = true;
+        context.TryCancel();
+        break;
+      }
+    }
+    const absl::Status status = Convert(reader->Finish());
+    if (stopped) return absl::CancelledError("stopped by the caller");
+    return status;
+  }
+
+  const std::string server_;
+  const std::string token_;
+  const std::function<bool()> cancelled_;
+  const std::unique_ptr<v1::BlobService::Stub> blobs_;
+  const std::unique_ptr<v1::ModelService::Stub> models_;
+  const std::unique_ptr<v1::DatasetService::Stub> datasets_;
+  const std::unique_ptr<v1::JobService::Stub> jobs_;
+  const std::unique_ptr<v1::CapabilityService::Stub> capabilities_;
+  const std::unique_ptr<v1::WorkerService::Stub> workers_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Stub>> MakeGrpcStub(const ClientOptions& options) {
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+  if (options.tls_ca_file == "system") {
+    credentials = grpc::SslCredentials({});
+  } else if (!options.tls_ca_file.empty()) {
+    std::ifstream in(options.tls_ca_file, std::ios::binary);
+    std::ostringstream pem;
+    pem << in.rdbuf();
+    if (!in || pem.str().empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("cannot read certificate authorities from ", options.tls_ca_file));
+    }
+    grpc::SslCredentialsOptions ssl;
+    ssl.pem_root_certs = pem.str();
+    credentials = grpc::SslCredentials(ssl);
+  }
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(static_cast<int>(limits::kMaxMessageBytes));
+  arguments.SetMaxSendMessageSize(static_cast<int>(limits::kMaxMessageBytes));
+  // A dead peer is noticed within half a minute, also while a watch is silent.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  // Short reconnect waits: the server next door may only just be starting.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
+  return std::make_unique<GrpcStub>(
+      grpc::CreateCustomChannel(options.server, credentials, arguments), options);
+}
+
+}  // namespace lathe::client
