@@ -1,0 +1,85 @@
+// Keeps recipe.proto and the catalogue in step, and the codec lossless.
+#include <google/protobuf/descriptor.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "common/recipe/catalogue.h"
+#include "common/recipe/text.h"
+#include "proto/recipe_codec.h"
+
+namespace lathe {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+
+ParamType TypeOf(const FieldDescriptor* field) {
+  if (field->is_repeated()) return ParamType::kStringList;
+  switch (field->cpp_type()) {
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return ParamType::kBool;
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return ParamType::kDouble;
+    case FieldDescriptor::CPPTYPE_STRING:
+      return ParamType::kString;
+    default:
+      return ParamType::kInt;
+  }
+}
+
+TEST(RecipeCodec, CatalogueAndProtoAgree) {
+  const auto* oneof = v1::Step::descriptor()->FindOneofByName("method");
+  ASSERT_EQ(static_cast<size_t>(oneof->field_count()), Catalogue().size());
+  for (int i = 0; i < oneof->field_count(); ++i) {
+    const MethodSpec* method = FindMethod(oneof->field(i)->name());
+    ASSERT_NE(method, nullptr) << oneof->field(i)->name();
+    const auto* message = oneof->field(i)->message_type();
+    ASSERT_EQ(static_cast<size_t>(message->field_count()), method->params.size()) << method->name;
+    for (int j = 0; j < message->field_count(); ++j) {
+      const FieldDescriptor* field = message->field(j);
+      const ParamSpec* spec = method->Find(field->name());
+      ASSERT_NE(spec, nullptr) << method->name << "." << field->name();
+      EXPECT_EQ(spec->type, TypeOf(field)) << method->name << "." << field->name();
+      // Without presence a default could not be told from a given zero.
+      EXPECT_TRUE(field->is_repeated() || field->has_presence())
+          << method->name << "." << field->name();
+    }
+  }
+}
+
+TEST(RecipeCodec, RoundTripKeepsWhatWasGiven) {
+  const Recipe recipe = *ParseRecipe(
+      "steps:\n"
+      "  - prune_weights: {sparsity: 0, scope: global, targets: [a, 'b*']}\n"
+      "  - low_rank: {rank: 7}\n"
+      "  - quantize_weights: {bits: 4, symmetric: false}\n"
+      "  - fp16\n"
+      "seed: 18446744073709551615\n");
+  const absl::StatusOr<v1::Recipe> proto = RecipeToProto(recipe);
+  ASSERT_TRUE(proto.ok()) << proto.status();
+  const Recipe back = RecipeFromProto(*proto);
+  EXPECT_EQ(CanonicalJson(back), CanonicalJson(recipe));
+  EXPECT_TRUE(IsGiven(back.steps[0], "sparsity"));  // a given zero is not a missing one
+  EXPECT_FALSE(IsGiven(back.steps[2], "clip"));
+}
+
+TEST(RecipeCodec, WhatTheProtoDoesNotHaveIsRefused) {
+  Recipe recipe;
+  recipe.steps.push_back({.method = "polish", .params = {}});
+  EXPECT_FALSE(RecipeToProto(recipe).ok());
+  recipe.steps = {{.method = "fp16", .params = {{"bits", int64_t{3}}}}};
+  EXPECT_FALSE(RecipeToProto(recipe).ok());
+  recipe.steps = {{.method = "quantize_weights", .params = {{"bits", std::string("many")}}}};
+  EXPECT_FALSE(RecipeToProto(recipe).ok());
+  recipe.steps = {{.method = "quantize_weights", .params = {{"bits", int64_t{1} << 40}}}};
+  EXPECT_FALSE(RecipeToProto(recipe).ok());
+}
+
+TEST(RecipeCodec, AStepWithoutAMethodHasAnEmptyName) {
+  v1::Recipe proto;
+  proto.add_steps();
+  EXPECT_EQ(RecipeFromProto(proto).steps.at(0).method, "");
+}
+
+}  // namespace
+}  // namespace lathe
