@@ -1,0 +1,100 @@
+#include "worker/agent/connection.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/limits.h"
+#include "common/status_macros.h"
+
+namespace lathe::worker {
+namespace {
+
+absl::StatusOr<std::string> ReadSecret(const std::string& path, const char* what) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return absl::NotFoundError(absl::StrCat("cannot read ", what, " ", path));
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  const absl::string_view stripped = absl::StripAsciiWhitespace(text);
+  if (stripped.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(what, " ", path, " is empty"));
+  }
+  return std::string(stripped);
+}
+
+}  // namespace
+
+ServerConnection::ServerConnection(const std::shared_ptr<grpc::Channel>& channel, std::string token)
+    : workers_(lathe::v1::WorkerService::NewStub(channel)),
+      blobs_(lathe::v1::BlobService::NewStub(channel)),
+      token_(std::move(token)) {}
+
+absl::StatusOr<std::unique_ptr<ServerConnection>> ServerConnection::Create(
+    const ConnectionOptions& options) {
+  std::string token;
+  if (!options.token_file.empty()) {
+    ASSIGN_OR_RETURN(token, ReadSecret(options.token_file, "the token file"));
+  }
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+  if (!options.tls_ca_file.empty()) {
+    grpc::SslCredentialsOptions tls;
+    ASSIGN_OR_RETURN(tls.pem_root_certs, ReadSecret(options.tls_ca_file, "the CA file"));
+    credentials = grpc::SslCredentials(tls);
+  }
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(static_cast<int>(limits::kMaxMessageBytes));
+  // A server that restarts is found again soon; one whose machine vanished is noticed.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  return std::unique_ptr<ServerConnection>(new ServerConnection(
+      grpc::CreateCustomChannel(options.server, credentials, arguments), std::move(token)));
+}
+
+ServerCall::ServerCall(const ServerConnection& connection, CancelScope* scope,
+                       absl::Duration timeout)
+    : scope_(scope) {
+  context_.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+  if (!connection.token().empty()) {
+    context_.AddMetadata("authorization", absl::StrCat("Bearer ", connection.token()));
+  }
+  scope_->Add(&context_);
+}
+
+ServerCall::~ServerCall() { scope_->Remove(&context_); }
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+bool IsRetryable(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kInternal:  // what a cut stream looks like, now and then
+    case absl::StatusCode::kUnknown:
+    case absl::StatusCode::kCancelled:
+      return true;
+    default:
+      return false;
+  }
+}
+
+absl::Duration RetryDelay::Next() {
+  const double share = std::uniform_real_distribution<double>(0.5, 1.0)(random_);
+  const absl::Duration delay = next_ * share;
+  next_ = std::min(next_ * 2, most_);
+  return delay;
+}
+
+}  // namespace lathe::worker

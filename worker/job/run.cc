@@ -1,0 +1,113 @@
+#include "worker/job/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "worker/engine/engine.h"
+
+namespace lathe::worker {
+namespace {
+
+constexpr char kReasonPayload[] = "lathe/reason";
+constexpr size_t kMaxMessageBytes = 16 << 10;
+
+double SteadySeconds() {
+  using std::chrono::duration;
+  return duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+absl::Status WriteFile(const std::string& path, const std::string& bytes) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("open ", path));
+  absl::Cleanup close_it = [fd] { close(fd); };
+  for (size_t done = 0; done < bytes.size();) {
+    const ssize_t n = write(fd, bytes.data() + done, bytes.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return absl::ErrnoToStatus(errno, absl::StrCat("write ", path));
+    done += static_cast<size_t>(n);
+  }
+  std::move(close_it).Cancel();
+  if (close(fd) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("close ", path));
+  return absl::OkStatus();
+}
+
+absl::Status WriteReport(const JobSpec& spec, const std::string& json, const std::string& text) {
+  RETURN_IF_ERROR(WriteFile(absl::StrCat(spec.meta_folder, "/", kReportJsonName), json));
+  return WriteFile(absl::StrCat(spec.meta_folder, "/", kReportTextName), text);
+}
+
+engine::CompressRequest ToRequest(const JobSpec& spec) {
+  engine::CompressRequest request;
+  request.input_folder = spec.input_folder;
+  request.main_file = spec.main_file;
+  request.output_folder = spec.output_folder;
+  request.recipe_json = spec.recipe_json;
+  request.bindings = spec.bindings;
+  request.threads = spec.threads;
+  for (const JobFile& f : spec.files) {
+    request.input_files.push_back({f.path, f.sha256, f.size_bytes});
+  }
+  for (const JobDataset& d : spec.datasets) {
+    request.datasets.push_back({d.role, d.name, d.sha256});
+  }
+  return request;
+}
+
+absl::StatusOr<ResultEvent> Compress(const JobSpec& spec, const JobHooks& hooks,
+                                     EventWriter* events) {
+  engine::Hooks engine_hooks;
+  engine_hooks.progress = [events](const engine::Progress& p) {
+    events->WriteProgress({p.step_index, p.step_count, p.stage, p.fraction, p.message},
+                          SteadySeconds());
+  };
+  engine_hooks.log = [events](const std::string& line) { events->Write(LogEvent{line}); };
+  engine_hooks.cancelled = hooks.cancelled;
+  engine_hooks.seconds = SteadySeconds;
+  ASSIGN_OR_RETURN(engine::CompressResult done, engine::Compress(ToRequest(spec), engine_hooks));
+  RETURN_IF_ERROR(WriteReport(spec, done.report_json, done.report_text));
+  ResultEvent result;
+  for (const engine::OutputFile& f : done.files) {
+    result.files.push_back({f.path, f.size_bytes});
+  }
+  result.compression_ratio = done.compression_ratio;
+  return result;
+}
+
+absl::StatusOr<ResultEvent> Inspect(const JobSpec& spec) {
+  ASSIGN_OR_RETURN(engine::InspectResult done,
+                   engine::Inspect(spec.input_folder, spec.main_file, spec.bindings));
+  RETURN_IF_ERROR(WriteReport(spec, done.summary_json, done.text));
+  return ResultEvent{};
+}
+
+std::string Reason(const absl::Status& status) {
+  const auto payload = status.GetPayload(kReasonPayload);
+  return payload.has_value() ? std::string(*payload) : "";
+}
+
+}  // namespace
+
+int RunJob(const JobSpec& spec, const JobHooks& hooks, EventWriter* events) {
+  absl::StatusOr<ResultEvent> result =
+      spec.kind == JobKind::kInspect ? Inspect(spec) : Compress(spec, hooks, events);
+  if (!result.ok()) {
+    std::string message(result.status().message());
+    if (message.size() > kMaxMessageBytes) message.resize(kMaxMessageBytes);
+    events->Write(ErrorEvent{result.status().code(), Reason(result.status()), std::move(message),
+                             hooks.peak_rss_bytes()});
+    return kExitError;
+  }
+  result->peak_rss_bytes = hooks.peak_rss_bytes();
+  events->Write(*std::move(result));
+  return kExitOk;
+}
+
+}  // namespace lathe::worker

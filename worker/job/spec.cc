@@ -1,0 +1,89 @@
+#include "worker/job/spec.h"
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+
+namespace lathe::worker {
+namespace {
+
+using nlohmann::json;
+
+json EncodeFiles(const std::vector<JobFile>& files) {
+  json out = json::array();
+  for (const JobFile& file : files) {
+    out.push_back({{"path", file.path}, {"sha256", file.sha256}, {"size_bytes", file.size_bytes}});
+  }
+  return out;
+}
+
+json EncodeDatasets(const std::vector<JobDataset>& datasets) {
+  json out = json::array();
+  for (const JobDataset& d : datasets) {
+    out.push_back({{"role", d.role}, {"name", d.name}, {"sha256", d.sha256}, {"path", d.path}});
+  }
+  return out;
+}
+
+JobSpec Decode(const json& in) {
+  JobSpec spec;
+  spec.kind =
+      in.at("kind").get<std::string>() == "inspect" ? JobKind::kInspect : JobKind::kCompress;
+  in.at("input_folder").get_to(spec.input_folder);
+  in.at("main_file").get_to(spec.main_file);
+  in.at("output_folder").get_to(spec.output_folder);
+  in.at("meta_folder").get_to(spec.meta_folder);
+  in.at("temp_folder").get_to(spec.temp_folder);
+  in.at("recipe_json").get_to(spec.recipe_json);
+  for (const auto& [name, size] : in.at("bindings").items()) {
+    spec.bindings[name] = size.get<int64_t>();
+  }
+  in.at("threads").get_to(spec.threads);
+  for (const json& f : in.at("files")) {
+    spec.files.push_back({f.at("path").get<std::string>(), f.at("sha256").get<std::string>(),
+                          f.at("size_bytes").get<int64_t>()});
+  }
+  for (const json& d : in.at("datasets")) {
+    spec.datasets.push_back({d.at("role").get<std::string>(), d.at("name").get<std::string>(),
+                             d.at("sha256").get<std::string>(), d.at("path").get<std::string>()});
+  }
+  const json& limits = in.at("limits");
+  limits.at("memory_bytes").get_to(spec.limits.memory_bytes);
+  limits.at("cpu_seconds").get_to(spec.limits.cpu_seconds);
+  limits.at("file_bytes").get_to(spec.limits.file_bytes);
+  in.at("parent_pid").get_to(spec.parent_pid);
+  return spec;
+}
+
+}  // namespace
+
+std::string EncodeJobSpec(const JobSpec& spec) {
+  const json out = {{"kind", spec.kind == JobKind::kInspect ? "inspect" : "compress"},
+                    {"input_folder", spec.input_folder},
+                    {"main_file", spec.main_file},
+                    {"output_folder", spec.output_folder},
+                    {"meta_folder", spec.meta_folder},
+                    {"temp_folder", spec.temp_folder},
+                    {"recipe_json", spec.recipe_json},
+                    {"bindings", spec.bindings},
+                    {"threads", spec.threads},
+                    {"files", EncodeFiles(spec.files)},
+                    {"datasets", EncodeDatasets(spec.datasets)},
+                    {"limits",
+                     {{"memory_bytes", spec.limits.memory_bytes},
+                      {"cpu_seconds", spec.limits.cpu_seconds},
+                      {"file_bytes", spec.limits.file_bytes}}},
+                    {"parent_pid", spec.parent_pid}};
+  // Names come from users: bytes that are not UTF-8 must not throw.
+  return out.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+absl::StatusOr<JobSpec> DecodeJobSpec(absl::string_view text) {
+  try {
+    return Decode(json::parse(text.begin(), text.end()));
+  } catch (const json::exception& e) {
+    return absl::InvalidArgumentError(absl::StrCat("job spec: ", e.what()));
+  }
+}
+
+}  // namespace lathe::worker
