@@ -56,6 +56,7 @@ std::vector<const Function*> FunctionsWithWeightParameters(const Model& model) {
   const ScopeIndex index(model);
   Tracer tracer(index);
   std::set<const Function*> with;
+  std::set<const Definition*> asked;  // a parameter may feed many operators
   for (const ScopeIndex::Place& place : index.nodes()) {
     for (const WeightSlot& slot : WeightSlots(*place.node)) {
       if (slot.input >= static_cast<int>(place.node->inputs.size())) continue;
@@ -64,6 +65,7 @@ std::vector<const Function*> FunctionsWithWeightParameters(const Model& model) {
       if (origin.kind != Origin::Kind::kFormal) continue;
       const Function* function = FunctionOfBody(model, origin.source->graph);
       if (function == nullptr || with.contains(function)) continue;
+      if (!asked.insert(origin.source).second) continue;
       if (TakesConstant(model, index, tracer, *origin.source)) with.insert(function);
     }
   }
