@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "worker/engine/graph/clone.h"
 #include "worker/engine/graph/function_calls.h"
 #include "worker/engine/graph/scopes.h"
 
@@ -82,75 +83,6 @@ std::map<std::string, Attribute> FunctionDefaults(const Function& function) {
   }
   return defaults;
 }
-
-namespace {
-
-std::unique_ptr<Graph> CloneGraph(const Graph& graph, Graph* parent);
-
-// Everything but graphs.
-Attribute CloneShell(const Attribute& attribute) {
-  Attribute copy;
-  copy.name = attribute.name;
-  copy.kind = attribute.kind;
-  copy.f = attribute.f;
-  copy.i = attribute.i;
-  copy.s = attribute.s;
-  copy.floats = attribute.floats;
-  copy.ints = attribute.ints;
-  copy.strings = attribute.strings;
-  copy.tensors = attribute.tensors;
-  copy.extra = attribute.extra;
-  return copy;
-}
-
-Attribute CloneInto(const Attribute& attribute, Graph* parent) {
-  Attribute copy = CloneShell(attribute);
-  for (const auto& graph : attribute.graphs) copy.graphs.push_back(CloneGraph(*graph, parent));
-  return copy;
-}
-
-// Everything but nodes and parent.
-std::unique_ptr<Graph> CloneShell(const Graph& graph) {
-  auto copy = std::make_unique<Graph>();
-  copy->name = graph.name;
-  copy->initializers = graph.initializers;
-  copy->inputs = graph.inputs;
-  copy->outputs = graph.outputs;
-  copy->value_infos = graph.value_infos;
-  copy->sparse_initializers = graph.sparse_initializers;
-  copy->doc_string = graph.doc_string;
-  copy->extra = graph.extra;
-  return copy;
-}
-
-std::unique_ptr<Node> CloneShell(const Node& node) {
-  auto copy = std::make_unique<Node>();
-  copy->name = node.name;
-  copy->op_type = node.op_type;
-  copy->domain = node.domain;
-  copy->inputs = node.inputs;
-  copy->outputs = node.outputs;
-  copy->doc_string = node.doc_string;
-  copy->extra = node.extra;
-  copy->provenance = node.provenance;
-  return copy;
-}
-
-std::unique_ptr<Graph> CloneGraph(const Graph& graph, Graph* parent) {
-  std::unique_ptr<Graph> copy = CloneShell(graph);
-  copy->parent = parent;
-  for (const auto& node : graph.nodes) {
-    copy->nodes.push_back(CloneShell(*node));
-    for (const Attribute& attribute : node->attributes) {
-      copy->nodes.back()->attributes.push_back(CloneInto(attribute, copy.get()));
-    }
-  }
-  return copy;
-}
-
-}  // namespace
-
-Attribute CloneAttribute(const Attribute& attribute) { return CloneInto(attribute, nullptr); }
 
 int64_t CountNodes(const Graph& graph) {
   int64_t count = static_cast<int64_t>(graph.nodes.size());
@@ -266,7 +198,7 @@ std::unique_ptr<Node> BodyCopier::CopyNode(const Node& node, Graph& parent,
     if (resolved == nullptr) continue;
     if (resolved != &attribute) {
       copy->attributes.push_back(
-          CloneInto(*resolved, &parent));  // the call's graphs name the call's values
+          CloneAttribute(*resolved, &parent));  // the call's graphs name the call's values
       copy->attributes.back().name = attribute.name;
       continue;
     }

@@ -17,9 +17,6 @@ namespace lathe::engine {
 // cannot model are left out.
 std::map<std::string, Attribute> FunctionDefaults(const Function& function);
 
-// A copy that shares tensor bytes.
-Attribute CloneAttribute(const Attribute& attribute);
-
 // Nodes of a graph and its subgraphs.
 int64_t CountNodes(const Graph& graph);
 

@@ -1,0 +1,108 @@
+// A small tool over the engine's graph code, for tests in other languages:
+//   lathe_test_tool roundtrip IN OUT
+//   lathe_test_tool upgrade IN OUT VERSION
+//   lathe_test_tool inline IN OUT
+//   lathe_test_tool layers IN           one JSON object a line
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "common/status_macros.h"
+#include "worker/engine/graph/layers.h"
+#include "worker/engine/graph/reader.h"
+#include "worker/engine/graph/verifier.h"
+#include "worker/engine/graph/writer.h"
+#include "worker/engine/passes/inline_functions.h"
+#include "worker/engine/passes/upgrade_opset.h"
+
+namespace lathe::engine {
+namespace {
+
+absl::StatusOr<Model> Read(const std::string& path) {
+  const std::filesystem::path file(path);
+  ASSIGN_OR_RETURN(Model model,
+                   ReadModel(file.has_parent_path() ? file.parent_path().string() : ".",
+                             file.filename().string()));
+  RETURN_IF_ERROR(VerifyModel(model));
+  return model;
+}
+
+absl::Status Write(const Model& model, const std::string& path) {
+  RETURN_IF_ERROR(VerifyModel(model));
+  const std::filesystem::path file(path);
+  return WriteModel(model, file.has_parent_path() ? file.parent_path().string() : ".",
+                    file.filename().string())
+      .status();
+}
+
+absl::Status Roundtrip(const std::string& in, const std::string& out) {
+  ASSIGN_OR_RETURN(const Model model, Read(in));
+  return Write(model, out);
+}
+
+absl::Status Upgrade(const std::string& in, const std::string& out, int64_t version) {
+  ASSIGN_OR_RETURN(Model model, Read(in));
+  std::vector<std::string> notes;
+  RETURN_IF_ERROR(UpgradeOpset(model, version, &notes));
+  for (const std::string& note : notes) std::cout << note << "\n";
+  return Write(model, out);
+}
+
+absl::Status Inline(const std::string& in, const std::string& out) {
+  ASSIGN_OR_RETURN(Model model, Read(in));
+  std::vector<std::string> notes;
+  RETURN_IF_ERROR(InlineFunctions(model, &notes));
+  for (const std::string& note : notes) std::cout << note << "\n";
+  return Write(model, out);
+}
+
+absl::Status Layers(const std::string& in) {
+  ASSIGN_OR_RETURN(Model model, Read(in));
+  for (const Weight& weight : FindWeights(model)) {
+    nlohmann::json uses = nlohmann::json::array();
+    for (const WeightUse& use : weight.uses) {
+      uses.push_back({{"node", use.node->name},
+                      {"op", RoleName(*use.node, use.role)},
+                      {"input", use.input},
+                      {"dims", use.dims},
+                      {"permutation", use.permutation},
+                      {"output_axis", use.output_axis},
+                      {"reduction_axis", use.reduction_axis},
+                      {"groups", use.groups}});
+    }
+    std::cout << nlohmann::json{{"name", weight.name},
+                                {"source", weight.source_name},
+                                {"dtype", std::string(DTypeName(weight.dtype))},
+                                {"dims", weight.dims},
+                                {"blocked", weight.blocked_reason},
+                                {"uses", uses}}
+                     .dump()
+              << "\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Run(const std::vector<std::string>& args) {
+  const std::string command = args.empty() ? "" : args[0];
+  if (command == "roundtrip" && args.size() == 3) return Roundtrip(args[1], args[2]);
+  if (command == "upgrade" && args.size() == 4) {
+    return Upgrade(args[1], args[2], std::atoll(args[3].c_str()));
+  }
+  if (command == "inline" && args.size() == 3) return Inline(args[1], args[2]);
+  if (command == "layers" && args.size() == 2) return Layers(args[1]);
+  return absl::InvalidArgumentError(
+      "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
+      "IN");
+}
+
+}  // namespace
+}  // namespace lathe::engine
+
+int main(int argc, char** argv) {
+  const absl::Status status = lathe::engine::Run(std::vector<std::string>(argv + 1, argv + argc));
+  if (status.ok()) return 0;
+  std::cerr << status << "\n";
+  return status.code() == absl::StatusCode::kFailedPrecondition ? 3 : 1;
+}
