@@ -12,9 +12,6 @@
 namespace lathe::worker {
 namespace {
 
-// How long an interrupted attempt may take to tell the server so.
-constexpr absl::Duration kGoodbyePatience = absl::Seconds(10);
-
 void SetDuration(absl::Duration from, google::protobuf::Duration* to) {
   const int64_t seconds = absl::IDivDuration(from, absl::Seconds(1), &from);
   to->set_seconds(seconds);
@@ -145,7 +142,7 @@ absl::Status Agent::Run() {
       if (now >= deadline && !interrupted) {
         LogWarning("interrupting what still runs", {{"attempts", running_.size()}});
         interrupted = true;
-        goodbye = now + kGoodbyePatience;
+        goodbye = now + options_.goodbye;
         StopAll(StopCause::kInterrupted);
       }
       if (now >= goodbye) {
@@ -158,13 +155,14 @@ absl::Status Agent::Run() {
       StopAll(StopCause::kLeaseLost);
     }
 
+    const lathe::v1::SynchronizeRequest request = MakeRequest(drain);
     CancelScope scope;
-    {
+    if (request.running_size() == 0) {
+      // Only a call that may be held for long: cancelling loses whatever the server answers.
       absl::MutexLock lock(&mutex_);
       idle_call_ = &scope;
       if (drain_requests_ > 0 && !drain) scope.Cancel();
     }
-    const lathe::v1::SynchronizeRequest request = MakeRequest(drain);
     const absl::Duration held =
         absl::Seconds(request.max_wait().seconds()) + absl::Nanoseconds(request.max_wait().nanos());
     // With attempts at stake the call must fail while there is time to try again.
@@ -195,7 +193,7 @@ absl::Status Agent::Run() {
         LogWarning("the server does not answer; trying again", {{"error", status.ToString()}});
       }
       connected = false;
-      scope.SleepFor(delay.Next());
+      scope.SleepFor(interrupted ? absl::Milliseconds(100) : delay.Next());
     }
     absl::MutexLock lock(&mutex_);
     idle_call_ = nullptr;

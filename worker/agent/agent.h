@@ -23,6 +23,8 @@ struct AgentOptions {
   int slots = 1;
   // How long a drain lets attempts go on.
   absl::Duration drain = absl::Minutes(5);
+  // How long interrupted attempts may take to tell the server so.
+  absl::Duration goodbye = absl::Seconds(10);
   // How long a call is held open: with nothing to do, and while attempts run (which is how often
   // progress is sent).
   absl::Duration idle_wait = absl::Seconds(10);

@@ -67,7 +67,13 @@ AttemptRunner::Outcome AttemptRunner::Execute() {
       WorkFolder::Create(absl::StrCat(options_.work_root, "/attempt-", lease_token()));
   if (!folder.ok()) return FailedTransfer(folder.status());
   const absl::StatusOr<JobSpec> spec = Prepare(**folder);
-  if (!spec.ok()) return FailedTransfer(spec.status());
+  if (!spec.ok()) {
+    Outcome failed = FailedTransfer(spec.status());
+    if (absl::IsInvalidArgument(spec.status())) {  // a digest or a path that cannot be
+      failed.end.reason = lathe::v1::JOB_ERROR_REASON_INVALID_MODEL;
+    }
+    return failed;
+  }
 
   JobProcessOptions process_options;
   process_options.job_binary = options_.job_binary;
@@ -245,6 +251,7 @@ void AttemptRunner::Complete(Outcome outcome) {
   }
   {
     absl::MutexLock lock(&mutex_);
+    NoteDroppedLines();
     // What the last report carries is on its way, and goes no second time. The rest goes here, and
     // in no later report.
     CopyLogLines(lines_reported_, kMaxCompletionBytes, request.mutable_log_lines());
@@ -306,11 +313,14 @@ void AttemptRunner::AddLogLine(const std::string& line) {
     ++lines_dropped_;
     return;
   }
-  if (lines_dropped_ > 0) {
-    log_lines_.push_back(absl::StrCat("(", lines_dropped_, " lines left out here)"));
-    lines_dropped_ = 0;
-  }
+  NoteDroppedLines();
   log_lines_.push_back(line);
+}
+
+void AttemptRunner::NoteDroppedLines() {
+  if (lines_dropped_ == 0) return;
+  log_lines_.push_back(absl::StrCat("(", lines_dropped_, " lines left out here)"));
+  lines_dropped_ = 0;
 }
 
 void AttemptRunner::CopyLogLines(size_t first, size_t most_bytes,

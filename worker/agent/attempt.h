@@ -89,6 +89,7 @@ class AttemptRunner {
 
   void SetProgress(lathe::v1::JobProgress progress) ABSL_LOCKS_EXCLUDED(mutex_);
   void AddLogLine(const std::string& line) ABSL_LOCKS_EXCLUDED(mutex_);
+  void NoteDroppedLines() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Lines from index `first` on, as many as fit.
   void CopyLogLines(size_t first, size_t most_bytes,
                     google::protobuf::RepeatedPtrField<std::string>* out) const

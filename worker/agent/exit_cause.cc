@@ -162,7 +162,9 @@ AttemptEnd ClassifyTransferError(const absl::Status& status) {
     return Failed("error", lathe::v1::JOB_ERROR_REASON_BLOB_MISSING, false,
                   std::string(status.message()));
   }
-  return Failed("error", lathe::v1::JOB_ERROR_REASON_INTERNAL, true, std::string(status.message()));
+  const bool transient = status.code() != absl::StatusCode::kInvalidArgument;
+  return Failed("error", lathe::v1::JOB_ERROR_REASON_INTERNAL, transient, INTERNAL, true,
+                std::string(status.message()));
 }
 
 }  // namespace lathe::worker

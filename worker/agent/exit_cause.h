@@ -39,7 +39,7 @@ inline constexpr const char* kExitCauses[] = {
 AttemptEnd ClassifyExit(const JobExit& exit, const JobProcessOptions& options);
 
 // A failure before or after the process: fetching inputs, sending results. NOT_FOUND is
-// BLOB_MISSING, permanent; everything else is INTERNAL, transient.
+// BLOB_MISSING, permanent; everything else is INTERNAL, and transient but for INVALID_ARGUMENT.
 AttemptEnd ClassifyTransferError(const absl::Status& status);
 
 }  // namespace lathe::worker

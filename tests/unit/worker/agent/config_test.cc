@@ -1,0 +1,72 @@
+#include "worker/agent/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace lathe::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+ParsedConfig Parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "lathe-worker");
+  return ParseCommandLine(static_cast<int>(arguments.size()), arguments.data());
+}
+
+TEST(Config, DefaultsAreResolved) {
+  const auto parsed = Parse({"--server", "localhost:1", "--cache-dir", "/c"});
+  ASSERT_TRUE(parsed.config.has_value());
+  EXPECT_GE(parsed.config->threads, 1);
+  EXPECT_EQ(parsed.config->slots, 1);
+  EXPECT_GT(parsed.config->memory_limit_bytes, 0);
+  EXPECT_LE(parsed.config->memory_limit_bytes, AvailableMemoryBytes());
+  EXPECT_THAT(parsed.config->job_binary, HasSubstr("/lathe-job"));
+}
+
+TEST(Config, MemoryIsSharedAmongSlots) {
+  const auto one = Parse({"--server", "h:1", "--cache-dir", "/c"});
+  const auto four = Parse({"--server", "h:1", "--cache-dir", "/c", "--slots", "4"});
+  EXPECT_NEAR(static_cast<double>(four.config->memory_limit_bytes) * 4,
+              static_cast<double>(one.config->memory_limit_bytes), 16);
+}
+
+TEST(Config, LimitsAreInMebibytes) {
+  const auto parsed = Parse({"--server", "h:1", "--cache-dir", "/c", "--memory-limit-mb", "3",
+                             "--file-limit-mb", "4", "--cache-limit-mb", "5"});
+  EXPECT_EQ(parsed.config->memory_limit_bytes, 3 << 20);
+  EXPECT_EQ(parsed.config->file_limit_bytes, 4 << 20);
+  EXPECT_EQ(parsed.config->cache_limit_bytes, 5 << 20);
+}
+
+TEST(Config, HelpAndVersionEndWell) {
+  for (const char* flag : {"--help", "--version"}) {
+    ::testing::internal::CaptureStdout();
+    const auto parsed = Parse({flag});
+    EXPECT_THAT(::testing::internal::GetCapturedStdout(), HasSubstr("lathe-worker"));
+    EXPECT_FALSE(parsed.config.has_value());
+    EXPECT_EQ(parsed.exit_code, 0);
+  }
+}
+
+TEST(Config, MistakesEndWithTwoAndSayWhat) {
+  const std::vector<std::pair<std::vector<const char*>, const char*>> cases = {
+      {{}, "--server"},
+      {{"--server", "h:1", "--slots", "0"}, "--slots"},
+      {{"--server", "h:1", "--threads", "-1"}, "--threads"},
+      {{"--server", "h:1", "--log-format", "xml"}, "--log-format"},
+      {{"--server", "h:1", "--token-file", "/no/such/file"}, "--token-file"},
+      {{"--server", "h:1", "--frobnicate"}, "--frobnicate"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    ::testing::internal::CaptureStderr();
+    const auto parsed = Parse(arguments);
+    EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr(message));
+    EXPECT_FALSE(parsed.config.has_value());
+    EXPECT_EQ(parsed.exit_code, 2);
+  }
+}
+
+}  // namespace
+}  // namespace lathe::worker
