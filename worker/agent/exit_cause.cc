@@ -163,7 +163,7 @@ AttemptEnd ClassifyTransferError(const absl::Status& status) {
                   std::string(status.message()));
   }
   const bool transient = status.code() != absl::StatusCode::kInvalidArgument;
-  return Failed("error", lathe::v1::JOB_ERROR_REASON_INTERNAL, transient, INTERNAL, true,
+  return Failed("error", lathe::v1::JOB_ERROR_REASON_INTERNAL, transient,
                 std::string(status.message()));
 }
 
