@@ -7,10 +7,11 @@
 
 namespace lathe::engine {
 
-// INVALID_ARGUMENT naming the node (name, op, index, enclosing subgraph) and value for: a value produced twice, an input nobody
-// produces, a node that comes before its inputs or a cycle (told apart: a cycle lists its nodes), a missing graph output, an opset
-// domain not imported, no opset at all. Weight values are the methods' business.
-// Custom domains, unknown ops and unknown types are fine.
+// INVALID_ARGUMENT naming the node (name, op, index, enclosing subgraph) and value for: a value
+// produced twice, an input nobody produces, a node that comes before its inputs or a cycle (told
+// apart: a cycle lists its nodes), a missing graph output, an opset domain not imported, no opset
+// at all. Weight values are the methods' business. Custom domains, unknown ops and unknown types
+// are fine.
 absl::Status VerifyModel(const Model& model);
 
 }  // namespace lathe::engine

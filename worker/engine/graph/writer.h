@@ -12,10 +12,12 @@
 namespace lathe::engine {
 
 struct WriteOptions {
-  // Tensors of at least this many bytes go to one file `<main_file>.data` when external data is used.
+  // Tensors of at least this many bytes go to one file `<main_file>.data` when external data is
+  // used.
   int64_t external_threshold_bytes = 1024;
-  // External data is used when the file would pass this size (protobuf ends at 2 GiB), or when the model was read with external
-  // data and would still be larger than this many bytes in one file.
+  // External data is used when the model would be larger than this in one file (protobuf ends at 2
+  // GiB), however it was read. First the initializers go there; tensors in attributes too when the
+  // rest would still be larger.
   int64_t max_single_file_bytes = int64_t{1900} << 20;
 };
 
@@ -24,13 +26,18 @@ struct WrittenFile {
   int64_t size_bytes = 0;
 };
 
-// Writes `folder`/`main_file` (and its data file), streaming: no second copy of the weights in memory. Deterministic.
-// Main file first in the answer. INTERNAL when the disk refuses (message with errno).
+// Writes `folder`/`main_file` (and its data file), streaming: no second copy of the weights in
+// memory. Deterministic. Files appear under their names only when both are complete, so a model may
+// be written over the one it was read from. Main file first in the answer. `main_file` may lie in
+// an existing folder below `folder`. Data offsets are multiples of 64, of 4096 for tensors of 1 MiB
+// and more, so that runtimes can map them. INVALID_ARGUMENT: main_file leaves the folder.
+// FAILED_PRECONDITION: past 2 GiB even with external data. RESOURCE_EXHAUSTED: the disk is full.
+// INTERNAL: the disk refuses otherwise (both with errno).
 absl::StatusOr<std::vector<WrittenFile>> WriteModel(const Model& model, const std::string& folder,
                                                     const std::string& main_file,
                                                     const WriteOptions& options = {});
 
-// One protobuf in memory, no external data; for tests.
+// One protobuf in memory, no external data; for tests. FAILED_PRECONDITION past 2 GiB.
 absl::StatusOr<std::string> SerializeModel(const Model& model);
 
 }  // namespace lathe::engine
