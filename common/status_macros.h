@@ -11,9 +11,11 @@
 #define LATHE_STATUS_CONCAT_(a, b) LATHE_STATUS_CONCAT_INNER_(a, b)
 
 // Returns from the enclosing function when `expr` (an absl::Status) is not OK.
-#define RETURN_IF_ERROR(expr)                                                           \
-  do {                                                                                  \
-    if (absl::Status lathe_status_ = (expr); !lathe_status_.ok()) return lathe_status_; \
+#define RETURN_IF_ERROR(expr) \
+  LATHE_RETURN_IF_ERROR_(LATHE_STATUS_CONCAT_(lathe_status_, __LINE__), expr)
+#define LATHE_RETURN_IF_ERROR_(tmp, expr)                 \
+  do {                                                    \
+    if (absl::Status tmp = (expr); !tmp.ok()) return tmp; \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto x, Expr()): `x` gets the value of the StatusOr, or the function returns its
