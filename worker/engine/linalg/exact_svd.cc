@@ -5,7 +5,7 @@
 // The best approximation of rank r is the projection of A on the first r eigenvectors (Eckart,
 // Young, 1936), so the factors' product depends on the span of the vectors alone, and the singular
 // values are the norms of the projected rows. Squaring loses what is below sqrt(eps) sigma_1: 3e-4
-// in float32. Singular values below that are got from a float64 Gram matrix.
+// in float32. Where such singular values are wanted and matter, the Gram matrix is float64.
 #include "worker/engine/linalg/exact_svd.h"
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 #include "common/status_macros.h"
 #include "worker/engine/linalg/lapack.h"
 #include "worker/engine/linalg/products.h"
+#include "worker/engine/linalg/randomized_range.h"
 #include "worker/engine/linalg/symmetric_eigen.h"
 
 namespace lathe::engine {
@@ -23,14 +24,20 @@ namespace {
 
 // Up to this size float64 costs nothing worth saving.
 constexpr int64_t kSmallSide = 256;
-// lambda below this share of the largest is rounding in float32.
+// lambda below this share of the largest is rounding in float32. It matters when what the factors
+// leave out is as small: less than the second share of the energy.
 constexpr double kFloatEigenvalueFloor = 1e-7;
-// An energy this near to 1 is decided by eigenvalues near that floor.
 constexpr double kFloatEnergyTail = 1e-5;
 // What the residual may be beyond the eigenvalues' promise: relative, and of norm(A)^2 (1e-4 of the
 // norm itself).
 constexpr double kResidualFactor = 1.01;
 constexpr double kResidualFloor = 1e-8;
+// Below this share of the energy a residual is computed, not got by subtraction.
+constexpr double kDifferenceFloor = 1e-4;
+// How far from itself a random vector may come back from an orthonormal basis: a little more than
+// float32's rounding.
+constexpr double kOrthonormal = 1e-4;
+constexpr uint64_t kProbeSeed = 0x70726f6265;
 
 // Least r with sum_{i <= r} values[i] >= energy * total.
 int64_t RankForEnergy(const std::vector<double>& values, double energy, double total) {
@@ -72,7 +79,8 @@ absl::StatusOr<Attempt> TryGram(const Matrix& matrix, std::vector<T> gram,
   Attempt attempt;
   int64_t rank = request.rank;
   if (rank == 0) rank = RankForEnergy(values, request.energy, matrix.squared_norm);
-  if (kFloat && values[static_cast<size_t>(rank - 1)] < kFloatEigenvalueFloor * values[0]) {
+  const bool small = values[static_cast<size_t>(rank - 1)] < kFloatEigenvalueFloor * values[0];
+  if (kFloat && small && Tail(values, rank, matrix.squared_norm) < kFloatEnergyTail) {
     attempt.verdict = Verdict::kTooCoarse;
     return attempt;
   }
@@ -88,7 +96,12 @@ absl::StatusOr<Attempt> TryGram(const Matrix& matrix, std::vector<T> gram,
     const int64_t count = std::min(k, rank + extra);
     ASSIGN_OR_RETURN(std::vector<T> vectors, eigen.Vectors(count, parallel));
     std::vector<float> basis(vectors.begin(), vectors.end());
-    attempt.factors = Project(matrix, left, std::move(basis), count, energy, parallel);
+    const int64_t length = left ? matrix.n : matrix.m;
+    std::vector<float> other(static_cast<size_t>(count * length));
+    Multiply(Side::kPlain, left ? Side::kPlain : Side::kTransposed, count, length, k, 1.0f,
+             basis.data(), matrix.a, 0.0f, other.data(), parallel);
+    attempt.factors =
+        FactorsOf(matrix, left, std::move(basis), std::move(other), count, energy, parallel);
     if (attempt.factors.complete || count == k) break;
   }
   if (!attempt.factors.complete) {
@@ -108,6 +121,26 @@ absl::StatusOr<Attempt> TryGram(const Matrix& matrix, std::vector<T> gram,
     attempt.factors = std::move(refused);
   }
   return attempt;
+}
+
+// Whether rows [count, length] are orthonormal, by V V^T x = x for a random x: what is not, shows
+// with certainty for all purposes.
+bool IsOrthonormal(int64_t length, int64_t count, const float* rows, Parallel& parallel) {
+  std::vector<float> x(static_cast<size_t>(count));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = BinomialNormal(kProbeSeed, i);
+  std::vector<float> image(static_cast<size_t>(length));
+  std::vector<float> back(static_cast<size_t>(count));
+  Multiply(Side::kPlain, Side::kPlain, 1, length, count, 1.0f, x.data(), rows, 0.0f, image.data(),
+           parallel);
+  Multiply(Side::kPlain, Side::kTransposed, 1, count, length, 1.0f, image.data(), rows, 0.0f,
+           back.data(), parallel);
+  double change = 0;
+  double norm = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    change += std::pow(static_cast<double>(back[i]) - static_cast<double>(x[i]), 2);
+    norm += std::pow(static_cast<double>(x[i]), 2);
+  }
+  return change <= kOrthonormal * kOrthonormal * norm;
 }
 
 // The last resort: LAPACK's own, on A^T as column-major sees it: A = U S V^T is
@@ -154,20 +187,13 @@ absl::StatusOr<LowRankFactors> ByLapack(const Matrix& matrix, const LowRankReque
 
 }  // namespace
 
-LowRankFactors Project(const Matrix& matrix, bool left, std::vector<float> basis, int64_t rank,
-                       double energy, Parallel& parallel) {
+LowRankFactors FactorsOf(const Matrix& matrix, bool left, std::vector<float> basis,
+                         std::vector<float> other, int64_t rank, double energy,
+                         Parallel& parallel) {
   const int64_t m = matrix.m;
   const int64_t n = matrix.n;
   // Rows of `other` are sigma_i times the other side's vectors.
   const int64_t length = left ? n : m;
-  std::vector<float> other(static_cast<size_t>(rank * length));
-  if (left) {
-    Multiply(Side::kPlain, Side::kPlain, rank, n, m, 1.0f, basis.data(), matrix.a, 0.0f,
-             other.data(), parallel);
-  } else {
-    Multiply(Side::kPlain, Side::kTransposed, rank, m, n, 1.0f, basis.data(), matrix.a, 0.0f,
-             other.data(), parallel);
-  }
   std::vector<double> squares(static_cast<size_t>(rank), 0.0);
   parallel.Run(rank, [&](int64_t i) {
     double sum = 0;
@@ -193,8 +219,16 @@ LowRankFactors Project(const Matrix& matrix, bool left, std::vector<float> basis
 
   std::vector<float> columns = Transposed(r, m, left ? basis.data() : other.data());
   const float* rows = left ? other.data() : basis.data();
-  factors.relative_residual = std::sqrt(
-      SquaredResidual(m, n, r, matrix.a, columns.data(), rows, parallel) / matrix.squared_norm);
+  double kept = 0;
+  for (int64_t i = 0; i < r; ++i) kept += squares[static_cast<size_t>(i)];
+  double left_out = 1 - kept / matrix.squared_norm;
+  // A projection's squared error is what it leaves out. As a difference of float32's products that
+  // is good to 1e-7 of the whole, unless the basis is not orthonormal.
+  if (left_out < kDifferenceFloor || !IsOrthonormal(side, r, basis.data(), parallel)) {
+    left_out =
+        SquaredResidual(m, n, r, matrix.a, columns.data(), rows, parallel) / matrix.squared_norm;
+  }
+  factors.relative_residual = std::sqrt(left_out);
 
   // Take the singular values out of the side that has them.
   factors.s.resize(static_cast<size_t>(r));

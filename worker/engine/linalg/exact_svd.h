@@ -22,11 +22,12 @@ struct Matrix {
 absl::StatusOr<LowRankFactors> ExactFactors(const Matrix& matrix, const LowRankRequest& request,
                                             Parallel& parallel);
 
-// Factors from orthonormal rows `basis` [rank, m] (`left`) or [rank, n], the most important first:
-// the projection of the matrix on them. With energy > 0 the least rank that reaches it is kept;
-// complete is false when none does. relative_residual is filled in.
-LowRankFactors Project(const Matrix& matrix, bool left, std::vector<float> basis, int64_t rank,
-                       double energy, Parallel& parallel);
+// Factors from orthonormal rows `basis` [rank, m] (`left`) or [rank, n], the most important first,
+// and the projection of the matrix on them, `other` [rank, n] or [rank, m]: basis A or basis A^T.
+// With energy > 0 the least rank that reaches it is kept; complete is false when none does.
+// relative_residual is filled in, as FactorLowRank says.
+LowRankFactors FactorsOf(const Matrix& matrix, bool left, std::vector<float> basis,
+                         std::vector<float> other, int64_t rank, double energy, Parallel& parallel);
 
 // Share of the energy asked for that rounding may cost.
 inline constexpr double kEnergySlack = 1e-12;

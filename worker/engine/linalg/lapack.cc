@@ -23,6 +23,10 @@ void dsterf_(const int*, double*, double*, int*);
 void dstemr_(const char*, const char*, const int*, double*, double*, const double*, const double*,
              const int*, const int*, int*, double*, double*, const int*, const int*, int*, int*,
              double*, const int*, int*, const int*, int*, std::size_t, std::size_t);
+void sstedc_(const char*, const int*, float*, float*, float*, const int*, float*, const int*, int*,
+             const int*, int*, std::size_t);
+void dstedc_(const char*, const int*, double*, double*, double*, const int*, double*, const int*,
+             int*, const int*, int*, std::size_t);
 void dpotrf_(const char*, const int*, double*, const int*, int*, std::size_t);
 void sgesdd_(const char*, const int*, const int*, float*, const int*, float*, float*, const int*,
              float*, const int*, float*, const int*, int*, int*, std::size_t);
@@ -70,6 +74,26 @@ int ApplyReflectorsImpl(int n, int columns, T* a, T* tau, T* c) {
       [&](T* work, int size, int* info) { Ormtr(n, columns, a, tau, c, work, size, info); });
 }
 
+void Stedc(int n, float* d, float* e, float* z, float* work, int size, int* integers,
+           int integer_size, int* info) {
+  sstedc_("I", &n, d, e, z, &n, work, &size, integers, &integer_size, info, 1);
+}
+void Stedc(int n, double* d, double* e, double* z, double* work, int size, int* integers,
+           int integer_size, int* info) {
+  dstedc_("I", &n, d, e, z, &n, work, &size, integers, &integer_size, info, 1);
+}
+
+template <typename T>
+int AllTridiagonalEigenvectorsImpl(int n, T* d, T* e, T* z) {
+  // LAPACK's documented needs for vectors of the tridiagonal matrix itself.
+  std::vector<T> work(1 + 4 * static_cast<size_t>(n) + static_cast<size_t>(n) * n);
+  std::vector<int> integers(3 + 5 * static_cast<size_t>(n));
+  int info = 0;
+  Stedc(n, d, e, z, work.data(), static_cast<int>(work.size()), integers.data(),
+        static_cast<int>(integers.size()), &info);
+  return info;
+}
+
 }  // namespace
 
 void UseOneBlasThread() { openblas_set_num_threads(1); }
@@ -109,6 +133,13 @@ int TridiagonalEigenvectors(int n, double* d, double* e, int first, int last, do
           support.data(), &robust, work.data(), &work_size, integers.data(), &integer_size, &info,
           1, 1);
   return info == 0 && found != count ? -1 : info;
+}
+
+int AllTridiagonalEigenvectors(int n, float* d, float* e, float* z) {
+  return AllTridiagonalEigenvectorsImpl(n, d, e, z);
+}
+int AllTridiagonalEigenvectors(int n, double* d, double* e, double* z) {
+  return AllTridiagonalEigenvectorsImpl(n, d, e, z);
 }
 
 int Cholesky(int n, double* a) {

@@ -27,6 +27,11 @@ int TridiagonalEigenvalues(int n, double* d, double* e);
 // z [n, last - first + 1], by relatively robust representations. d and e [n] are destroyed.
 int TridiagonalEigenvectors(int n, double* d, double* e, int first, int last, double* z);
 
+// All eigenvectors of a tridiagonal matrix, in z [n, n] by rising eigenvalue, by divide and
+// conquer: faster than the above where most are wanted. d and e [n] are destroyed.
+int AllTridiagonalEigenvectors(int n, float* d, float* e, float* z);
+int AllTridiagonalEigenvectors(int n, double* d, double* e, double* z);
+
 // Cholesky: the lower triangle of a [n, n] becomes L with L L^T = a. Positive: not definite.
 int Cholesky(int n, double* a);
 

@@ -1,4 +1,4 @@
-// Low-rank factors by random projection.
+// Low-rank factors by randomized block Lanczos.
 #ifndef LATHE_WORKER_ENGINE_LINALG_RANDOMIZED_RANGE_H_
 #define LATHE_WORKER_ENGINE_LINALG_RANDOMIZED_RANGE_H_
 

@@ -12,6 +12,8 @@ namespace {
 
 // Columns that one call turns back. Fixed: LAPACK blocks its work by it.
 constexpr int64_t kColumns = 256;
+// From this share of the vectors on divide and conquer, which finds all, is faster.
+constexpr int64_t kManyDivisor = 8;
 
 }  // namespace
 
@@ -47,19 +49,31 @@ absl::StatusOr<std::vector<T>> SymmetricEigen<T>::Vectors(int64_t count, Paralle
   const int64_t n = n_;
   std::vector<T> vectors(static_cast<size_t>(count * n));
   if (count == 0) return vectors;
-  {
+  int failure = 0;
+  // Copies the last `count` columns of z [n, ...], the last first.
+  const auto take = [&](const auto& z) {
+    const int64_t columns = static_cast<int64_t>(z.size()) / n;
+    for (int64_t i = 0; i < count; ++i) {
+      std::copy_n(z.data() + (columns - 1 - i) * n, n, vectors.data() + i * n);
+    }
+  };
+  if (count * kManyDivisor > n) {
+    std::vector<T> d(diagonal_.begin(), diagonal_.end());
+    std::vector<T> e(off_diagonal_.begin(), off_diagonal_.end());
+    std::vector<T> z(static_cast<size_t>(n * n));
+    failure = lapack::AllTridiagonalEigenvectors(n_, d.data(), e.data(), z.data());
+    if (failure == 0) take(z);
+  } else {
     std::vector<double> d = diagonal_;
     std::vector<double> e = off_diagonal_;
     std::vector<double> z(static_cast<size_t>(count * n));
-    const int info = lapack::TridiagonalEigenvectors(n_, d.data(), e.data(),
-                                                     static_cast<int>(n - count + 1), n_, z.data());
-    if (info != 0) {
-      return absl::InternalError(absl::StrCat("the eigenvectors of a ", n, " x ", n,
-                                              " matrix were not found (", info, ")"));
-    }
-    for (int64_t i = 0; i < count; ++i) {
-      std::copy_n(z.data() + (count - 1 - i) * n, n, vectors.data() + i * n);
-    }
+    failure = lapack::TridiagonalEigenvectors(n_, d.data(), e.data(),
+                                              static_cast<int>(n - count + 1), n_, z.data());
+    if (failure == 0) take(z);
+  }
+  if (failure != 0) {
+    return absl::InternalError(absl::StrCat("the eigenvectors of a ", n, " x ", n,
+                                            " matrix were not found (", failure, ")"));
   }
   std::atomic<int> info{0};
   parallel.Run((count + kColumns - 1) / kColumns, [&](int64_t block) {

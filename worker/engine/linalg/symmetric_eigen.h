@@ -11,9 +11,9 @@
 
 namespace lathe::engine {
 
-// A symmetric matrix, reduced to tridiagonal form in T = float or double. The tridiagonal problem
-// is solved in double either way, so that vectors are orthogonal to T's rounding however clustered
-// the eigenvalues are.
+// A symmetric matrix, reduced to tridiagonal form in T = float or double. A few vectors of the
+// tridiagonal matrix are found one by one, in double, so that they are orthogonal to T's rounding
+// however clustered the eigenvalues are; many are found all together, by divide and conquer.
 template <typename T>
 class SymmetricEigen {
  public:

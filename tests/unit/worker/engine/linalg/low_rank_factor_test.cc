@@ -182,11 +182,17 @@ TEST(FactorLowRank, ExactMatchesJacobiOnEveryShapeAndRank) {
       // Products of length max(m, n) <= 330 in float32: error <= sqrt(330) eps ~ 1e-6 of sigma_1.
       for (int64_t i = 0; i < rank; ++i) EXPECT_NEAR(f.s[i], sigma[i], 4e-6 * sigma[0]);
       const double best = Best(sigma, rank);
-      EXPECT_NEAR(f.relative_residual, best, 1e-6 + 1e-5 * best);
-      EXPECT_NEAR(Residual(shape.m, shape.n, shape.a, f), f.relative_residual, 2e-6);
+      // A difference of 1e-4 or more of the whole, good to 1e-7: 5e-4 of the residual.
+      EXPECT_NEAR(f.relative_residual, best, 2e-6 + 5e-4 * best);
+      EXPECT_NEAR(Residual(shape.m, shape.n, shape.a, f), f.relative_residual, 2e-6 + 5e-4 * best);
       if (sigma[rank - 1] > 1e-3 * sigma[0]) {
-        EXPECT_LT(Orthogonality(shape.m, 1, rank, rank, f.u), 2e-4);
-        EXPECT_LT(Orthogonality(shape.n, shape.n, 1, rank, f.vt), 2e-4);
+        // The side of the Gram matrix is orthogonal to rounding; the other side is its image, whose
+        // columns lean by the Gram matrix's error, sqrt(270) eps / 2 = 1e-6, times
+        // (sigma_1 / sigma_r)^2.
+        const double lean = 1e-5 + 1e-6 * std::pow(sigma[0] / sigma[rank - 1], 2);
+        const bool left = shape.m <= shape.n;
+        EXPECT_LT(Orthogonality(shape.m, 1, rank, rank, f.u), left ? 1e-5 : lean);
+        EXPECT_LT(Orthogonality(shape.n, shape.n, 1, rank, f.vt), left ? lean : 1e-5);
       }
     }
   }
@@ -284,9 +290,10 @@ TEST(FactorLowRank, RandomizedIsWithinOnePercentOfTheBest) {
         Factor(c.m, c.n, a, {.rank = c.rank, .algorithm = SvdAlgorithm::kRandomized, .seed = 3});
     SCOPED_TRACE(std::to_string(c.m) + " x " + std::to_string(c.n));
     EXPECT_LE(f.rank, c.rank);
-    EXPECT_LE(f.relative_residual, 1.01 * Best(sigma, c.rank) + 1e-6);
+    // Products of up to 400 terms in float32 leave 2e-6 of the norm.
+    EXPECT_LE(f.relative_residual, 1.01 * Best(sigma, c.rank) + 2e-6);
     EXPECT_GE(f.relative_residual, Best(sigma, c.rank) - 1e-6);
-    EXPECT_NEAR(Residual(c.m, c.n, a, f), f.relative_residual, 2e-6);
+    EXPECT_NEAR(Residual(c.m, c.n, a, f), f.relative_residual, 2e-6 + 5e-4 * f.relative_residual);
     EXPECT_EQ(f.algorithm, "randomized");
   }
 }
