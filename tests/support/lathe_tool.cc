@@ -3,17 +3,21 @@
 //   lathe_test_tool upgrade IN OUT VERSION
 //   lathe_test_tool inline IN OUT
 //   lathe_test_tool layers IN           one JSON object a line
+//   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "common/recipe/text.h"
+#include "common/recipe/validate.h"
 #include "common/status_macros.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
 #include "worker/engine/graph/verifier.h"
 #include "worker/engine/graph/writer.h"
+#include "worker/engine/methods/method.h"
 #include "worker/engine/passes/inline_functions.h"
 #include "worker/engine/passes/upgrade_opset.h"
 
@@ -84,6 +88,60 @@ absl::Status Layers(const std::string& in) {
   return absl::OkStatus();
 }
 
+template <typename T>
+void Put(nlohmann::json& json, const char* key, const std::optional<T>& value) {
+  if (value) json[key] = *value;
+}
+
+nlohmann::json LayerJson(const LayerOutcome& layer) {
+  nlohmann::json json = {{"name", layer.name},
+                         {"op", layer.op},
+                         {"scheme", layer.scheme},
+                         {"parameters", layer.parameters},
+                         {"bytes_before", layer.bytes_before},
+                         {"bytes_after", layer.bytes_after},
+                         {"skipped_reason", layer.skipped_reason}};
+  Put(json, "bits", layer.bits);
+  Put(json, "requested_bits", layer.requested_bits);
+  Put(json, "rank", layer.rank);
+  Put(json, "sparsity", layer.sparsity);
+  Put(json, "relative_error", layer.relative_error);
+  Put(json, "sqnr_db", layer.sqnr_db);
+  return json;
+}
+
+absl::Status Apply(const std::string& in, const std::string& out, const std::string& text,
+                   int threads) {
+  ASSIGN_OR_RETURN(const Recipe recipe, ParseRecipe(text));
+  RETURN_IF_ERROR(ViolationsToStatus(ValidateRecipe(recipe)));
+  ASSIGN_OR_RETURN(Model model, Read(in));
+  std::vector<std::string> notes;
+  RETURN_IF_ERROR(InlineFunctions(model, &notes));
+  const std::unique_ptr<Parallel> parallel = MakeThreadPool(threads);
+  for (const Step& step : recipe.steps) {
+    StepOutcome outcome;
+    StepContext context{model,
+                        step,
+                        recipe.seed,
+                        *parallel,
+                        [](double, const std::string&) {},  //
+                        [] { return false; },
+                        outcome};
+    const Method* method = FindMethodImpl(step.method);
+    if (method == nullptr) return absl::UnimplementedError(step.method);
+    RETURN_IF_ERROR(method->apply(context));
+    RETURN_IF_ERROR(VerifyModel(model));
+    nlohmann::json layers = nlohmann::json::array();
+    for (const LayerOutcome& layer : outcome.layers) layers.push_back(LayerJson(layer));
+    std::cout << nlohmann::json{{"method", step.method},
+                                {"layers", layers},
+                                {"notes", outcome.notes}}
+                     .dump()
+              << "\n";
+  }
+  return Write(model, out);
+}
+
 absl::Status Run(const std::vector<std::string>& args) {
   const std::string command = args.empty() ? "" : args[0];
   if (command == "roundtrip" && args.size() == 3) return Roundtrip(args[1], args[2]);
@@ -92,9 +150,12 @@ absl::Status Run(const std::vector<std::string>& args) {
   }
   if (command == "inline" && args.size() == 3) return Inline(args[1], args[2]);
   if (command == "layers" && args.size() == 2) return Layers(args[1]);
+  if (command == "apply" && (args.size() == 4 || args.size() == 5)) {
+    return Apply(args[1], args[2], args[3], args.size() == 5 ? std::atoi(args[4].c_str()) : 1);
+  }
   return absl::InvalidArgumentError(
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
-      "IN");
+      "IN | apply IN OUT RECIPE [THREADS]");
 }
 
 }  // namespace

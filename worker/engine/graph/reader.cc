@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
-#include "onnx/onnx-ml.pb.h"
+#include "onnx/onnx_pb.h"
 #include "worker/engine/graph/external_data.h"
 #include "worker/engine/graph/graph_reader.h"
 #include "worker/engine/graph/mapped_file.h"

@@ -33,7 +33,7 @@ constexpr double kFloatEnergyTail = 1e-5;
 constexpr double kResidualFactor = 1.01;
 constexpr double kResidualFloor = 1e-8;
 // Below this share of the energy a residual is computed, not got by subtraction.
-constexpr double kDifferenceFloor = 1e-4;
+constexpr double kDifferenceFloor = 1e-2;
 // How far from itself a random vector may come back from an orthonormal basis: a little more than
 // float32's rounding.
 constexpr double kOrthonormal = 1e-4;
@@ -223,7 +223,7 @@ LowRankFactors FactorsOf(const Matrix& matrix, bool left, std::vector<float> bas
   for (int64_t i = 0; i < r; ++i) kept += squares[static_cast<size_t>(i)];
   double left_out = 1 - kept / matrix.squared_norm;
   // A projection's squared error is what it leaves out. As a difference of float32's products that
-  // is good to 1e-7 of the whole, unless the basis is not orthonormal.
+  // is good to 1e-6 of the whole, unless the basis is not orthonormal.
   if (left_out < kDifferenceFloor || !IsOrthonormal(side, r, basis.data(), parallel)) {
     left_out =
         SquaredResidual(m, n, r, matrix.a, columns.data(), rows, parallel) / matrix.squared_norm;

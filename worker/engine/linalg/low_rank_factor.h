@@ -32,7 +32,7 @@ struct LowRankFactors {
   std::vector<float> s;   // [r], falling, >= 0
   std::vector<float> vt;  // [r, n], orthonormal rows (to float32's rounding times s[0] / s[i])
   // norm(A - u diag(s) vt) / norm(A): sqrt(norm(A)^2 - norm(u^T A)^2) / norm(A) for an orthonormal
-  // u, in float64; computed from the factors where that difference is below 1e-4 norm(A)^2.
+  // u, in float64; computed from the factors where that difference is below 1e-2 norm(A)^2.
   double relative_residual = 0;
   // How they were found: "exact", "exact, float64", "randomized", "exact, sgesdd".
   std::string algorithm;

@@ -10,9 +10,10 @@
 //
 // A tensor stays float when
 //   - a value overflows: it rounds to infinity (abs(w) >= 65520);
-//   - it loses its small values: more than 1 % of its non-zero values become zero
+//   - it loses its small values: more than 5 % of its non-zero values become zero
 //     (abs(w) <= 2^-25), or norm(w - w') > 1e-3 norm(w), three to four times what rounding in
-//     binary16's normal range costs.
+//     binary16's normal range costs. Weights of dead inputs and units decay to such values in
+//     ordinary training, up to 2 % of a layer in the digits example, and are not missed.
 // Biases, normalization parameters and other constants stay float: they are not weights.
 #include <atomic>
 #include <cmath>
@@ -29,7 +30,7 @@
 namespace lathe::engine {
 namespace {
 
-constexpr double kMaxFlushedShare = 0.01;
+constexpr double kMaxFlushedShare = 0.05;
 constexpr double kMaxRelativeError = 1e-3;
 constexpr int64_t kPieceElements = int64_t{256} << 10;
 

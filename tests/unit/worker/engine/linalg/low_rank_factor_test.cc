@@ -182,9 +182,10 @@ TEST(FactorLowRank, ExactMatchesJacobiOnEveryShapeAndRank) {
       // Products of length max(m, n) <= 330 in float32: error <= sqrt(330) eps ~ 1e-6 of sigma_1.
       for (int64_t i = 0; i < rank; ++i) EXPECT_NEAR(f.s[i], sigma[i], 4e-6 * sigma[0]);
       const double best = Best(sigma, rank);
-      // A difference of 1e-4 or more of the whole, good to 1e-7: 5e-4 of the residual.
-      EXPECT_NEAR(f.relative_residual, best, 2e-6 + 5e-4 * best);
-      EXPECT_NEAR(Residual(shape.m, shape.n, shape.a, f), f.relative_residual, 2e-6 + 5e-4 * best);
+      // A difference of 1e-2 or more of the whole, good to 1e-6: 1e-4 of the share, 5e-5 of its
+      // root.
+      EXPECT_NEAR(f.relative_residual, best, 2e-6 + 5e-5 * best);
+      EXPECT_NEAR(Residual(shape.m, shape.n, shape.a, f), f.relative_residual, 2e-6 + 5e-5 * best);
       if (sigma[rank - 1] > 1e-3 * sigma[0]) {
         // The side of the Gram matrix is orthogonal to rounding; the other side is its image, whose
         // columns lean by the Gram matrix's error, sqrt(270) eps / 2 = 1e-6, times
@@ -293,7 +294,7 @@ TEST(FactorLowRank, RandomizedIsWithinOnePercentOfTheBest) {
     // Products of up to 400 terms in float32 leave 2e-6 of the norm.
     EXPECT_LE(f.relative_residual, 1.01 * Best(sigma, c.rank) + 2e-6);
     EXPECT_GE(f.relative_residual, Best(sigma, c.rank) - 1e-6);
-    EXPECT_NEAR(Residual(c.m, c.n, a, f), f.relative_residual, 2e-6 + 5e-4 * f.relative_residual);
+    EXPECT_NEAR(Residual(c.m, c.n, a, f), f.relative_residual, 2e-6 + 5e-5 * f.relative_residual);
     EXPECT_EQ(f.algorithm, "randomized");
   }
 }
