@@ -1,0 +1,58 @@
+// A weight rounded to integers with scales, laid out for storage.
+#ifndef LATHE_WORKER_ENGINE_METHODS_QUANTIZED_TENSOR_H_
+#define LATHE_WORKER_ENGINE_METHODS_QUANTIZED_TENSOR_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "worker/engine/graph/layers.h"
+#include "worker/engine/kernels/quantize.h"
+#include "worker/engine/tensor/parallel.h"
+
+namespace lathe::engine {
+
+enum class Granularity { kTensor, kChannel, kGroup };
+
+// How the source's elements fall into sets that share a scale, and how the integers are stored.
+struct QuantizedLayout {
+  Granularity granularity = Granularity::kChannel;  // what is really used
+  int64_t group_size = 0;
+  // Axes of the source that are kept apart (tensor, channel).
+  std::vector<bool> kept_axes;
+  // The source seen as [outer, length, inner], grouped along `length` (group).
+  int64_t outer = 1;
+  int64_t length = 1;
+  int64_t inner = 1;
+  int64_t groups = 1;  // of `length`, the last one padded
+  // Of the stored integers, and of the scales, which broadcast against them.
+  Shape stored_dims;
+  Shape scale_dims;
+  // The integers must be reshaped (and, when padded, sliced) to become the source again.
+  bool reshaped = false;
+  bool padded = false;
+};
+
+// Layout for a weight; where the wish makes no sense for it (groups of a vector), the next sensible
+// one.
+QuantizedLayout PlanLayout(const Weight& weight, Granularity wish, int64_t group_size);
+
+struct QuantizedTensor {
+  std::string integers;  // raw_data of stored_dims: one byte an element, or packed nibbles
+  std::vector<float> scales;
+  std::string zero_points;   // a byte a scale; empty when symmetric
+  bool half_scales = false;  // every scale is a float16 value
+  double squared_error = 0;
+  double squared_norm = 0;
+};
+
+// Rounds `w` (the source's values, row-major). `nibbles`: pack two values a byte (rule.bits <= 4).
+// `half_scales`: round scales to float16 first where all of them fit it well. Same result for any
+// number of threads.
+QuantizedTensor QuantizeTensor(const std::vector<float>& w, const Shape& dims,
+                               const QuantizedLayout& layout, const RoundingRule& rule,
+                               bool nibbles, bool half_scales, Parallel& parallel);
+
+}  // namespace lathe::engine
+
+#endif  // LATHE_WORKER_ENGINE_METHODS_QUANTIZED_TENSOR_H_
