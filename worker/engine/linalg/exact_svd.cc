@@ -73,7 +73,7 @@ absl::StatusOr<Attempt> TryGram(const Matrix& matrix, std::vector<T> gram,
   constexpr bool kFloat = sizeof(T) == sizeof(float);
   const bool left = matrix.m <= matrix.n;
   const int64_t k = std::min(matrix.m, matrix.n);
-  ASSIGN_OR_RETURN(SymmetricEigen<T> eigen, SymmetricEigen<T>::Make(k, std::move(gram)));
+  ASSIGN_OR_RETURN(SymmetricEigen<T> eigen, SymmetricEigen<T>::Make(k, std::move(gram), parallel));
   const std::vector<double>& values = eigen.values();
 
   Attempt attempt;

@@ -35,11 +35,13 @@ void sgesdd_(const char*, const int*, const int*, float*, const int*, float*, fl
 namespace lathe::engine::lapack {
 namespace {
 
-void Sytrd(int n, float* a, float* d, float* e, float* tau, float* work, int size, int* info) {
-  ssytrd_("L", &n, a, &n, d, e, tau, work, &size, info, 1);
+void Sytrd(int n, float* a, int lda, float* d, float* e, float* tau, float* work, int size,
+           int* info) {
+  ssytrd_("L", &n, a, &lda, d, e, tau, work, &size, info, 1);
 }
-void Sytrd(int n, double* a, double* d, double* e, double* tau, double* work, int size, int* info) {
-  dsytrd_("L", &n, a, &n, d, e, tau, work, &size, info, 1);
+void Sytrd(int n, double* a, int lda, double* d, double* e, double* tau, double* work, int size,
+           int* info) {
+  dsytrd_("L", &n, a, &lda, d, e, tau, work, &size, info, 1);
 }
 void Ormtr(int n, int columns, float* a, float* tau, float* c, float* work, int size, int* info) {
   sormtr_("L", "L", "N", &n, &columns, a, &n, tau, c, &n, work, &size, info, 1, 1, 1);
@@ -63,9 +65,9 @@ int WithWorkspace(Fn&& call) {
 }
 
 template <typename T>
-int TridiagonalizeImpl(int n, T* a, T* d, T* e, T* tau) {
+int TridiagonalizeImpl(int n, T* a, int lda, T* d, T* e, T* tau) {
   return WithWorkspace<T>(
-      [&](T* work, int size, int* info) { Sytrd(n, a, d, e, tau, work, size, info); });
+      [&](T* work, int size, int* info) { Sytrd(n, a, lda, d, e, tau, work, size, info); });
 }
 
 template <typename T>
@@ -98,11 +100,11 @@ int AllTridiagonalEigenvectorsImpl(int n, T* d, T* e, T* z) {
 
 void UseOneBlasThread() { openblas_set_num_threads(1); }
 
-int Tridiagonalize(int n, float* a, float* d, float* e, float* tau) {
-  return TridiagonalizeImpl(n, a, d, e, tau);
+int Tridiagonalize(int n, float* a, int lda, float* d, float* e, float* tau) {
+  return TridiagonalizeImpl(n, a, lda, d, e, tau);
 }
-int Tridiagonalize(int n, double* a, double* d, double* e, double* tau) {
-  return TridiagonalizeImpl(n, a, d, e, tau);
+int Tridiagonalize(int n, double* a, int lda, double* d, double* e, double* tau) {
+  return TridiagonalizeImpl(n, a, lda, d, e, tau);
 }
 int ApplyReflectors(int n, int columns, float* a, float* tau, float* c) {
   return ApplyReflectorsImpl(n, columns, a, tau, c);

@@ -11,10 +11,10 @@ namespace lathe::engine::lapack {
 
 void UseOneBlasThread();
 
-// Reduces the symmetric a [n, n] (lower triangle given) to tridiagonal form: diagonal d [n],
-// off-diagonal e [n - 1], reflectors in a and tau [n - 1].
-int Tridiagonalize(int n, float* a, float* d, float* e, float* tau);
-int Tridiagonalize(int n, double* a, double* d, double* e, double* tau);
+// Reduces the symmetric a [n, n] (leading dimension lda, lower triangle given) to tridiagonal form:
+// diagonal d [n], off-diagonal e [n - 1], reflectors in a and tau [n - 1].
+int Tridiagonalize(int n, float* a, int lda, float* d, float* e, float* tau);
+int Tridiagonalize(int n, double* a, int lda, double* d, double* e, double* tau);
 
 // c [n, columns] := Q c, where Q is what Tridiagonalize left in a and tau.
 int ApplyReflectors(int n, int columns, float* a, float* tau, float* c);

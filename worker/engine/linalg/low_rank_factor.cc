@@ -17,9 +17,10 @@ namespace {
 constexpr int64_t kAlwaysExactSide = 1500;
 constexpr double kRandomizedShare = 0.1;
 
-// Sums of squares of floats neither overflow nor vanish between these.
-constexpr float kSmallest = 1e-12f;
-constexpr float kLargest = 1e12f;
+// Sums of squares of floats, and what the eigensolver makes of them, neither overflow nor vanish
+// when the largest magnitude lies between these.
+constexpr float kSmallest = 1e-4f;
+constexpr float kLargest = 1e4f;
 
 // The power of two that brings the largest magnitude near 1; 1 when it is in range already.
 float Scale(std::span<const float> a) {

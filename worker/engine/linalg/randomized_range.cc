@@ -95,7 +95,8 @@ absl::Status QrPass(int64_t rows, int64_t& columns, std::vector<float>& y, Paral
     return absl::OkStatus();
   }
   // Dependent columns: the eigenvectors of the Gram matrix that stand out of rounding.
-  ASSIGN_OR_RETURN(SymmetricEigen<double> eigen, SymmetricEigen<double>::Make(columns, gram));
+  ASSIGN_OR_RETURN(SymmetricEigen<double> eigen,
+                   SymmetricEigen<double>::Make(columns, gram, parallel));
   const std::vector<double>& values = eigen.values();
   int64_t kept = 0;
   while (kept < columns &&
@@ -143,9 +144,9 @@ class Range {
   absl::StatusOr<LowRankFactors> Factors(const LowRankRequest& request) {
     const int64_t l = size_;
     const std::vector<double> wide(b_.begin(), b_.end());
-    ASSIGN_OR_RETURN(
-        SymmetricEigen<double> eigen,
-        SymmetricEigen<double>::Make(l, Gram(true, l, matrix_.n, wide.data(), parallel_)));
+    ASSIGN_OR_RETURN(SymmetricEigen<double> eigen,
+                     SymmetricEigen<double>::Make(
+                         l, Gram(true, l, matrix_.n, wide.data(), parallel_), parallel_));
     const int64_t count = request.rank > 0 ? std::min(request.rank, l) : l;
     ASSIGN_OR_RETURN(std::vector<double> vectors, eigen.Vectors(count, parallel_));
     const std::vector<float> w(vectors.begin(), vectors.end());

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "worker/engine/linalg/lapack.h"
+#include "worker/engine/linalg/tridiagonalize.h"
 
 namespace lathe::engine {
 namespace {
@@ -18,7 +19,8 @@ constexpr int64_t kManyDivisor = 8;
 }  // namespace
 
 template <typename T>
-absl::StatusOr<SymmetricEigen<T>> SymmetricEigen<T>::Make(int64_t n, std::vector<T> matrix) {
+absl::StatusOr<SymmetricEigen<T>> SymmetricEigen<T>::Make(int64_t n, std::vector<T> matrix,
+                                                          Parallel& parallel) {
   lapack::UseOneBlasThread();
   SymmetricEigen eigen;
   eigen.n_ = static_cast<int>(n);
@@ -27,8 +29,8 @@ absl::StatusOr<SymmetricEigen<T>> SymmetricEigen<T>::Make(int64_t n, std::vector
   std::vector<T> d(size);
   std::vector<T> e(size);
   eigen.tau_.resize(size);
-  int info = lapack::Tridiagonalize(eigen.n_, eigen.reflectors_.data(), d.data(), e.data(),
-                                    eigen.tau_.data());
+  int info = Tridiagonalize(eigen.n_, eigen.reflectors_.data(), d.data(), e.data(),
+                            eigen.tau_.data(), parallel);
   eigen.diagonal_.assign(d.begin(), d.end());
   eigen.off_diagonal_.assign(e.begin(), e.end());
   eigen.values_ = eigen.diagonal_;

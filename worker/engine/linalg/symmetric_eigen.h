@@ -19,7 +19,7 @@ class SymmetricEigen {
  public:
   // `matrix` [n, n] row-major, upper triangle; taken over. Cost: 4/3 n^3. INTERNAL when LAPACK
   // gives up.
-  static absl::StatusOr<SymmetricEigen> Make(int64_t n, std::vector<T> matrix);
+  static absl::StatusOr<SymmetricEigen> Make(int64_t n, std::vector<T> matrix, Parallel& parallel);
 
   // All n, falling.
   const std::vector<double>& values() const { return values_; }
