@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/recipe/catalogue.h"
 #include "common/status_macros.h"
+#include "worker/engine/methods/input_scales.h"
 #include "worker/engine/methods/layer_outcome.h"
 #include "worker/engine/methods/method.h"
 #include "worker/engine/methods/quantized_tensor.h"
@@ -30,6 +31,25 @@ namespace {
 
 constexpr int64_t kOpsetWithInt4 = 21;
 constexpr int64_t kIrWithInt4 = 10;
+
+// Blocks within a channel.
+constexpr int64_t kRefineBlock = 64;
+constexpr int64_t kWideInputs = 128;
+
+bool IsWideMatrix(const Weight& weight) {
+  const WeightUse& use = weight.uses[0];
+  switch (use.role) {
+    case WeightRole::kGemmB:
+    case WeightRole::kMatMulLeft:
+    case WeightRole::kMatMulRight:
+    case WeightRole::kRnnInput:
+    case WeightRole::kRnnRecurrent:
+      return use.source_reduction_axis >= 0 &&
+             weight.dims[static_cast<size_t>(use.source_reduction_axis)] >= kWideInputs;
+    default:
+      return false;
+  }
+}
 
 class Quantizer {
  public:
@@ -114,7 +134,7 @@ class Quantizer {
   }
 
   absl::Status Quantize(const Weight& weight, NameScope& names, LayerOutcome* outcome) {
-    ASSIGN_OR_RETURN(const std::vector<float> values, ReadWeight(weight));
+    ASSIGN_OR_RETURN(std::vector<float> values, ReadWeight(weight));
     const bool lookup = IsPureLookup(weight);
     const bool nibbles = bits_ <= 4 && OpsetAt(ctx_.model, *weight.source.graph) >= kOpsetWithInt4;
     Granularity wish = wish_;
@@ -124,13 +144,38 @@ class Quantizer {
                               weight.dims.size() == 2 && weight.dims[1] % group_size_ == 0 &&
                               weight.dims[1] > group_size_;
     if (lookup && wish == Granularity::kGroup && !block_lookup) wish = Granularity::kChannel;
-    const QuantizedLayout layout = PlanLayout(weight, wish, group_size_);
+    // A channel of many inputs gets a (half-precision) scale for each block of them: 0.25 bits a
+    // weight, and 1 to 2 dB.
+    const bool refine =
+        wish == Granularity::kChannel && bits_ == 8 && !lookup && IsWideMatrix(weight);
+    if (refine) wish = Granularity::kGroup;
+    const int64_t block = refine ? kRefineBlock : group_size_;
+    const QuantizedLayout layout = PlanLayout(weight, wish, block);
     const RoundingRule rule{bits_, symmetric_, clip_};
     // A scale for every few weights would weigh as much as they do: half precision is plenty for
     // it.
     const bool half_scales = layout.granularity == Granularity::kGroup;
+    // Layers of several inputs may get a scale for each of these too.
+    const int input_axis = weight.uses[0].source_reduction_axis;
+    std::vector<float> input_scales;
+    if (layout.granularity == Granularity::kChannel && input_axis >= 0) {
+      input_scales = FindInputScales(values, weight.dims, input_axis, layout, rule, ctx_.parallel);
+    }
+    if (!input_scales.empty())
+      ScaleInputs(values, weight.dims, input_axis, input_scales, /*divide=*/true);
     QuantizedTensor q =
         QuantizeTensor(values, weight.dims, layout, rule, nibbles, half_scales, ctx_.parallel);
+    if (!input_scales.empty()) {
+      // Against the weight itself, not its scaled form.
+      const QuantizedTensor bytes = nibbles ? QuantizeTensor(values, weight.dims, layout, rule,
+                                                             false, half_scales, ctx_.parallel)
+                                            : q;
+      ScaleInputs(values, weight.dims, input_axis, input_scales, /*divide=*/false);
+      const SquaredSums sums = ErrorWithInputScales(values, weight.dims, input_axis, input_scales,
+                                                    bytes, layout, symmetric_);
+      q.squared_error = sums.error;
+      q.squared_norm = sums.signal;
+    }
     QuantizedConstants constants;
     constants.dtype = nibbles ? (symmetric_ ? DType::kInt4 : DType::kUint4)
                               : (symmetric_ ? DType::kInt8 : DType::kUint8);
@@ -140,6 +185,8 @@ class Quantizer {
     constants.scale_dims = layout.scale_dims;
     constants.half_scales = q.half_scales;
     constants.zero_points = std::move(q.zero_points);
+    constants.input_scales = input_scales;
+    constants.input_axis = input_axis;
     constants.reshaped = layout.reshaped;
     constants.padded = layout.padded;
     constants.outer = layout.outer;
@@ -147,7 +194,8 @@ class Quantizer {
     constants.inner = layout.inner;
     const int64_t estimate =
         static_cast<int64_t>(constants.integers.size() + constants.zero_points.size() +
-                             constants.scales.size() * (constants.half_scales ? 2 : 4));
+                             constants.scales.size() * (constants.half_scales ? 2 : 4) +
+                             constants.input_scales.size() * 4);
     if (estimate >= outcome->bytes_before) {
       outcome->skipped_reason =
           absl::StrCat("it would not get smaller: ", estimate, " bytes with its scales, ",
@@ -170,12 +218,14 @@ class Quantizer {
     if (outcome->bits != bits_) outcome->requested_bits = bits_;
     SetError(*outcome, q.squared_error, q.squared_norm);
     const std::string per = layout.granularity == Granularity::kGroup
-                                ? absl::StrCat("group of ", group_size_)
+                                ? (refine ? absl::StrCat("channel in blocks of ", block)
+                                          : absl::StrCat("group of ", block))
                             : layout.granularity == Granularity::kChannel ? "channel"
                                                                           : "tensor";
     outcome->scheme =
         absl::StrCat(bits_, bits_ == *outcome->bits ? "" : absl::StrCat("-in-", *outcome->bits),
-                     "-bit per ", per, symmetric_ ? "" : ", asymmetric", " (", form, ")");
+                     "-bit per ", per, input_scales.empty() ? "" : " and input",
+                     symmetric_ ? "" : ", asymmetric", " (", form, ")");
     return absl::OkStatus();
   }
 

@@ -127,6 +127,12 @@ int64_t EmitFolded(Model& model, const Weight& weight, QuantizedConstants c, Nam
     scale = wide;
   }
   step("Mul", {scale}, "scaled");
+  if (!c.input_scales.empty()) {
+    Shape dims(c.stored_dims.size(), 1);
+    dims[static_cast<size_t>(c.input_axis)] = static_cast<int64_t>(c.input_scales.size());
+    step("Mul", {constants.Put(Tensor::FromFloats(next("input_scale"), dims, c.input_scales))},
+         "rescaled");
+  }
   const auto ints = [&](absl::string_view what, std::vector<int64_t> values) {
     return constants.Put(
         Tensor::FromInt64s(next(what), {static_cast<int64_t>(values.size())}, values));
@@ -168,6 +174,11 @@ int64_t EmitLookup(Model& model, const Weight& weight, QuantizedConstants c, Nam
     zero =
         constants.Put(MakeTensor(next("zero_point"), DType::kUint8, c.scale_dims, c.zero_points));
   }
+  std::string input_scale;  // along the last axis of what is looked up
+  if (!c.input_scales.empty()) {
+    input_scale = constants.Put(Tensor::FromFloats(
+        next("input_scale"), {static_cast<int64_t>(c.input_scales.size())}, c.input_scales));
+  }
   for (const WeightUse& use : weight.uses) {
     Node& gather = *use.node;
     const std::string rows = gather.outputs[0];
@@ -197,7 +208,13 @@ int64_t EmitLookup(Model& model, const Weight& weight, QuantizedConstants c, Nam
       at = centred;
     }
     const std::string s = looked_up(scale, "scale", c.half_scales);
-    Add(nodes, weight, names, "Mul", {at, s}, rows);
+    if (input_scale.empty()) {
+      Add(nodes, weight, names, "Mul", {at, s}, rows);
+    } else {
+      const std::string scaled = names.Fresh(absl::StrCat(rows, "_scaled"));
+      Add(nodes, weight, names, "Mul", {at, s}, scaled);
+      Add(nodes, weight, names, "Mul", {scaled, input_scale}, rows);
+    }
     InsertAfter(*use.graph, &gather, std::move(nodes));
   }
   return constants.bytes();

@@ -1,12 +1,12 @@
 // Puts a quantized weight into the graph, in a form that stock ONNX Runtime runs no slower than
 // float:
 //
-//   folded    q (int4/int8) -> Cast -> [Sub(Cast(zp))] -> Mul(scale) -> [Reshape -> [Slice ->
-//   Reshape]] -> [Cast] = W
+//   folded    q (int4/int8) -> Cast -> [Sub(Cast(zp))] -> Mul(scale) -> [Mul(input scale)] ->
+//   [Reshape -> [Slice -> Reshape]] -> [Cast] = W
 //             The chain hangs on constants alone, so the runtime folds it when it loads the model:
 //             the file is small, speed and memory at run time are float's. W keeps its name, so
 //             Transpose, Identity, Cast and every use stay as they are.
-//   lookup    Gather(q, i) -> Cast -> [Sub(Cast(Gather(zp, i)))] -> Mul(Gather(scale, i)) = y
+//   lookup    Gather(q, i) -> Cast -> [Sub(Cast(Gather(zp, i)))] -> Mul(Gather(scale, i)) -> [Mul(input scale)] = y
 //             An embedding's table stays integer in memory; only the rows looked up are decoded.
 //   blocks    GatherBlockQuantized(q, i, scale) = y: the same for 4-bit tables with a scale a
 //   block.
@@ -31,6 +31,10 @@ struct QuantizedConstants {
   Shape scale_dims;          // broadcasts against stored_dims
   bool half_scales = false;  // store the scales as float16 (they are float16 values)
   std::string zero_points;   // uint8, one a scale; empty when symmetric
+  // A second scale for each input, along `input_axis` of the stored integers (channel scales only);
+  // empty: none.
+  std::vector<float> input_scales;
+  int input_axis = -1;
   // The stored integers, decoded, are reshaped to [outer, length, inner] and cut to `length`.
   bool reshaped = false;
   bool padded = false;
