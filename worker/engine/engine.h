@@ -1,7 +1,7 @@
 // Lathe's compression engine: a model and a recipe in, a smaller model and a report out.
 //
-// A pure library: no clock, no network, no global state; threads, time and cancellation are handed in. Same files, recipe, build and
-// seed give the same bytes, whatever the number of threads.
+// A pure library: no clock, no network, no global state; threads, time and cancellation are handed
+// in. Same files, recipe, build and seed give the same bytes, whatever the number of threads.
 #ifndef LATHE_WORKER_ENGINE_ENGINE_H_
 #define LATHE_WORKER_ENGINE_ENGINE_H_
 
@@ -33,20 +33,20 @@ struct CompressRequest {
   std::string input_folder;   // holds the model's files
   std::string main_file;      // relative to it
   std::string output_folder;  // must exist and be empty
-  std::string output_file;    // name of the ONNX file to write there; "" means main_file's base name
-  std::string recipe_json;    // any form ParseRecipe takes; validated again here
+  std::string output_file;  // name of the ONNX file to write there; "" means main_file's base name
+  std::string recipe_json;  // any form ParseRecipe takes; validated again here
   std::map<std::string, int64_t> bindings;  // symbolic dimension -> size, for MACs
   int threads = 1;
-  std::vector<InputFile> input_files;     // digests for the report; may be empty
-  std::vector<InputDataset> datasets;     // likewise
+  std::vector<InputFile> input_files;  // digests for the report; may be empty
+  std::vector<InputDataset> datasets;  // likewise
 };
 
 // Where a run stands.
 struct Progress {
   int step_index = 0;  // step_count while writing and reporting
   int step_count = 0;
-  std::string stage;   // method's name, or "read", "write", "report"
-  double fraction = 0; // of the whole run, [0, 1], never falls
+  std::string stage;    // method's name, or "read", "write", "report"
+  double fraction = 0;  // of the whole run, [0, 1], never falls
   std::string message;
 };
 
@@ -55,7 +55,8 @@ struct Hooks {
   std::function<void(const Progress&)> progress;
   std::function<void(const std::string&)> log;  // one line for people
   std::function<bool()> cancelled;
-  std::function<double()> seconds;  // a steady clock, for the report's timings; without it they are 0
+  std::function<double()>
+      seconds;  // a steady clock, for the report's timings; without it they are 0
 };
 
 struct OutputFile {
@@ -70,9 +71,10 @@ struct CompressResult {
   double compression_ratio = 1;   // file bytes before over after
 };
 
-// Errors: INVALID_ARGUMENT (the model or the recipe; says which, and where), UNIMPLEMENTED (an op a step cannot do without),
-// CANCELLED, RESOURCE_EXHAUSTED (memory or disk), INTERNAL (a bug).
-// The status payload "lathe/reason" holds INVALID_MODEL, INVALID_RECIPE or UNSUPPORTED_OP where one fits.
+// Errors: INVALID_ARGUMENT (the model or the recipe; says which, and where), UNIMPLEMENTED (an op a
+// step cannot do without), CANCELLED, RESOURCE_EXHAUSTED (memory or disk), INTERNAL (a bug). The
+// status payload "lathe/reason" holds INVALID_MODEL, INVALID_RECIPE or UNSUPPORTED_OP where one
+// fits.
 absl::StatusOr<CompressResult> Compress(const CompressRequest& request, const Hooks& hooks);
 
 struct InspectResult {

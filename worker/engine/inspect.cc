@@ -1,19 +1,24 @@
-#include <algorithm>
-#include <nlohmann/json.hpp>
-#include <set>
+#include "worker/engine/inspect.h"
 
-#include "absl/strings/cord.h"
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/build_info.h"
 #include "common/status_macros.h"
-#include "worker/engine/engine.h"
-#include "worker/engine/evaluate/count_cost.h"
-#include "worker/engine/evaluate/model_size.h"
+#include "worker/engine/engine_status.h"
+#include "worker/engine/evaluate/energy.h"
+#include "worker/engine/evaluate/text_table.h"
+#include "worker/engine/evaluate/weight_error.h"
 #include "worker/engine/graph/edit.h"
+#include "worker/engine/graph/function_calls.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
 #include "worker/engine/graph/verifier.h"
+#include "worker/engine/methods/factored_weight.h"
 #include "worker/engine/methods/method.h"
 #include "worker/engine/passes/inline_functions.h"
 
@@ -21,6 +26,35 @@ namespace lathe::engine {
 namespace {
 
 using nlohmann::json;
+
+constexpr size_t kMaxRows = 60;
+constexpr size_t kMaxName = 44;
+
+struct Applicable {
+  std::vector<std::string> methods;
+  std::map<std::string, std::string> not_applicable;  // method -> why not
+};
+
+Applicable MethodsFor(const Weight& weight) {
+  Applicable out;
+  for (const Method& method : MethodTable()) {
+    std::string reason = weight.blocked_reason;
+    if (reason.empty() && std::string(method.name) == "low_rank") {
+      MatrixView view;
+      reason = ViewAsMatrix(weight, view);
+    }
+    if (reason.empty() && std::string(method.name) == "fp16" && weight.dtype != DType::kFloat &&
+        weight.dtype != DType::kDouble) {
+      reason = absl::StrCat("already ", DTypeName(weight.dtype));
+    }
+    if (reason.empty()) {
+      out.methods.push_back(method.name);
+    } else {
+      out.not_applicable[method.name] = reason;
+    }
+  }
+  return out;
+}
 
 std::string DimsText(const ValueInfo& value) {
   if (!value.dims) return "?";
@@ -31,125 +65,235 @@ std::string DimsText(const ValueInfo& value) {
   return absl::StrCat("[", absl::StrJoin(parts, ", "), "]");
 }
 
+std::string TypeText(DType dtype) {
+  const absl::string_view name = DTypeName(dtype);
+  return name == "unknown" ? absl::StrCat("dtype(", static_cast<int>(dtype), ")")
+                           : std::string(name);
+}
+
 json ValueJson(const ValueInfo& value) {
-  json dims = json::array();
+  json dims = nullptr;
   if (value.dims) {
+    dims = json::array();
     for (const Dim& dim : *value.dims) {
       dims.push_back(dim.value            ? json(*dim.value)
                      : dim.symbol.empty() ? json(nullptr)
                                           : json(dim.symbol));
     }
   }
-  return {{"name", value.name},
-          {"dtype", std::string(DTypeName(value.dtype))},
-          {"dims", value.dims ? dims : json(nullptr)}};
+  return {{"name", value.name}, {"dtype", TypeText(value.dtype)}, {"dims", std::move(dims)}};
 }
 
-// Which methods apply to a weight.
-std::vector<std::string> MethodsFor(const Weight& weight) {
-  if (!weight.blocked_reason.empty()) return {};
-  std::vector<std::string> methods = {"prune_weights", "quantize_weights"};
-  if (weight.dtype == DType::kFloat || weight.dtype == DType::kDouble) methods.push_back("fp16");
-  const bool matrix = std::all_of(weight.uses.begin(), weight.uses.end(), [](const WeightUse& use) {
-    if (use.role == WeightRole::kGemmB || use.role == WeightRole::kMatMulLeft ||
-        use.role == WeightRole::kMatMulRight) {
-      return use.dims.size() == 2;
-    }
-    return use.role == WeightRole::kConv && use.groups == 1 &&
-           std::all_of(use.dims.begin() + 2, use.dims.end(), [](int64_t d) { return d == 1; });
-  });
-  if (matrix) methods.push_back("low_rank");
-  return methods;
+json ValuesJson(const std::vector<ValueInfo>& values, const Graph& graph) {
+  json out = json::array();
+  for (const ValueInfo& value : values) {
+    // Before IR 4 every initializer is listed as an input too.
+    if (&values == &graph.inputs && graph.initializers.count(value.name) != 0) continue;
+    out.push_back(ValueJson(value));
+  }
+  return out;
 }
 
-}  // namespace
-
-absl::StatusOr<InspectResult> Inspect(const std::string& folder, const std::string& main_file,
-                                      const std::map<std::string, int64_t>& bindings) {
-  const auto invalid = [](absl::Status status) {
-    if (!status.ok()) status.SetPayload("lathe/reason", absl::Cord("INVALID_MODEL"));
-    return status;
-  };
-  absl::StatusOr<Model> model = ReadModel(folder, main_file);
-  if (!model.ok()) return invalid(model.status());
-  RETURN_IF_ERROR(invalid(VerifyModel(*model)));
+std::map<std::string, int64_t> CountOps(const Model& model) {
   std::map<std::string, int64_t> ops;
-  ForEachGraph(*model, [&](const Graph& graph) {
+  ForEachGraph(model, [&ops](const Graph& graph) {
     for (const auto& node : graph.nodes) {
       ++ops[node->domain.empty() ? node->op_type : absl::StrCat(node->domain, ".", node->op_type)];
     }
   });
-  const ConstantCounts constants = CountConstants(*model);
-  const Cost cost = CountCost(*model, bindings);
-  json inputs = json::array();
-  json outputs = json::array();
-  std::string text = absl::StrCat(main_file, ": IR ", model->ir_version, ", opset ",
-                                  model->OpsetVersion(""), "\n\ninputs\n");
-  for (const ValueInfo& value : model->graph->inputs) {
-    if (model->graph->initializers.count(value.name) != 0) continue;
-    inputs.push_back(ValueJson(value));
-    absl::StrAppend(&text, "  ", value.name, " ", DTypeName(value.dtype), " ", DimsText(value),
-                    "\n");
+  return ops;
+}
+
+class Inspection {
+ public:
+  Inspection(Model model, std::string main_file, const Bindings& bindings)
+      : model_(std::move(model)), main_file_(std::move(main_file)) {
+    inference_ = InferShapes(model_, bindings);
+    ops_ = CountOps(model_);
+    inputs_ = ValuesJson(model_.graph->inputs, *model_.graph);
+    outputs_ = ValuesJson(model_.graph->outputs, *model_.graph);
+    for (const Function& function : model_.functions) functions_.push_back(FunctionName(function));
+    weight_bytes_ = ConstantBytes(model_);
   }
-  absl::StrAppend(&text, "outputs\n");
-  for (const ValueInfo& value : model->graph->outputs) {
-    outputs.push_back(ValueJson(value));
-    absl::StrAppend(&text, "  ", value.name, " ", DTypeName(value.dtype), " ", DimsText(value),
-                    "\n");
+
+  absl::Status FindLayers() {
+    RETURN_IF_ERROR(ModelError(InlineFunctions(model_, &notes_)));
+    weights_ = FindWeights(model_);
+    for (const Weight& weight : weights_) {
+      applicable_.push_back(MethodsFor(weight));
+      parameters_ += weight.size();
+    }
+    parameters_ += CountOtherParameters(model_).parameters;
+    return absl::OkStatus();
   }
-  absl::StrAppend(&text, "\nparameters ", constants.parameters, ", non-zero ",
-                  constants.nonzero_parameters, ", weight bytes ", constants.weight_bytes,
-                  ", MACs ", cost.macs, "\n\noperators\n");
-  std::vector<std::pair<std::string, int64_t>> by_count(ops.begin(), ops.end());
-  std::stable_sort(by_count.begin(), by_count.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
-  for (const auto& [op, count] : by_count) absl::StrAppend(&text, "  ", op, " ", count, "\n");
-  std::vector<std::string> notes;
-  RETURN_IF_ERROR(invalid(InlineFunctions(*model, &notes)));
-  json layers = json::array();
-  absl::StrAppend(&text, "\nlayers\n");
-  for (const Weight& weight : FindWeights(*model)) {
-    const std::vector<std::string> methods = MethodsFor(weight);
-    const std::string op =
-        weight.uses.empty() ? "" : RoleName(*weight.uses[0].node, weight.uses[0].role);
-    layers.push_back(
-        {{"name", weight.name},
-         {"op", op},
-         {"weight", weight.source_name},
-         {"dims", weight.dims},
-         {"dtype", std::string(DTypeName(weight.dtype))},
-         {"parameters", weight.size()},
-         {"uses", weight.uses.size()},
-         {"methods", methods},
-         {"blocked_reason",
-          weight.blocked_reason.empty() ? json(nullptr) : json(weight.blocked_reason)}});
-    absl::StrAppend(
-        &text, "  ", weight.name, " (", op, " [", absl::StrJoin(weight.dims, ", "), "]): ",
-        weight.blocked_reason.empty() ? absl::StrJoin(methods, ", ") : weight.blocked_reason, "\n");
+
+  std::string Json() const {
+    json layers = json::array();
+    for (size_t i = 0; i < weights_.size(); ++i) layers.push_back(LayerJson(i));
+    json opsets = json::object();
+    for (const auto& [domain, version] : model_.opset_imports) {
+      opsets[domain.empty() ? "ai.onnx" : domain] = version;
+    }
+    const MacCounts& macs = inference_.macs;
+    const Energy energy = EstimateEnergy(inference_);
+    const json summary = {
+        {"schema_version", 1},
+        {"build_id", BuildId()},
+        {"main_file", main_file_},
+        {"files", model_.source_files},
+        {"producer", Producer()},
+        {"ir_version", model_.ir_version},
+        {"opset_imports", std::move(opsets)},
+        {"functions", functions_},
+        {"inputs", inputs_},
+        {"outputs", outputs_},
+        {"ops", ops_},
+        {"parameters", parameters_},
+        {"weight_bytes", weight_bytes_},
+        {"macs", macs.total()},
+        {"macs_by_type",
+         {{"float32", macs.float32}, {"float16", macs.float16}, {"int8", macs.int8}}},
+        {"macs_incomplete", inference_.macs_incomplete},
+        {"activation_bytes", inference_.activation_bytes},
+        {"energy_pj", std::round(energy.total())},
+        {"energy_source", kEnergySource},
+        {"bindings", inference_.bindings},
+        {"assumed_bindings", inference_.assumed_bindings},
+        {"unused_bindings", inference_.unused_bindings},
+        {"assumptions", inference_.assumptions},
+        {"shape_unknown", inference_.shape_unknown},
+        {"layers", std::move(layers)},
+        {"notes", notes_}};
+    return summary.dump(1, ' ', false, json::error_handler_t::replace);
   }
-  json opsets = json::object();
-  for (const auto& [domain, version] : model->opset_imports)
-    opsets[domain.empty() ? "ai.onnx" : domain] = version;
-  const json summary = {{"schema_version", 1},
-                        {"build_id", BuildId()},
-                        {"main_file", main_file},
-                        {"ir_version", model->ir_version},
-                        {"opset_imports", opsets},
-                        {"inputs", inputs},
-                        {"outputs", outputs},
-                        {"ops", ops},
-                        {"parameters", constants.parameters},
-                        {"nonzero_parameters", constants.nonzero_parameters},
-                        {"weight_bytes", constants.weight_bytes},
-                        {"macs", cost.macs},
-                        {"macs_incomplete", cost.incomplete},
-                        {"bindings", cost.bindings},
-                        {"layers", layers},
-                        {"notes", notes}};
-  InspectResult result;
-  result.summary_json = summary.dump(1, ' ', false, json::error_handler_t::replace);
-  result.text = std::move(text);
-  return result;
+
+  std::string Text() const {
+    std::string out =
+        absl::StrCat(main_file_, ": IR ", model_.ir_version, ", opset ", model_.OpsetVersion(""));
+    if (const std::string producer = Producer(); !producer.empty()) {
+      absl::StrAppend(&out, ", by ", producer);
+    }
+    absl::StrAppend(&out, "\n");
+    AppendValues("inputs", model_.graph->inputs, &out);
+    AppendValues("outputs", model_.graph->outputs, &out);
+    absl::StrAppend(&out, "\n", GroupDigits(parameters_), " parameters in ",
+                    GroupDigits(weight_bytes_), " bytes; ", GroupDigits(inference_.macs.total()),
+                    " MACs");
+    if (!inference_.bindings.empty()) {
+      absl::StrAppend(&out, " with ",
+                      absl::StrJoin(inference_.bindings, ", ", absl::PairFormatter("=")),
+                      " (--bind NAME=SIZE gives others)");
+    }
+    if (!inference_.macs_incomplete.empty()) {
+      absl::StrAppend(&out, "; those of ", inference_.macs_incomplete.size(),
+                      " nodes are not known");
+    }
+    absl::StrAppend(&out, "\n\noperators\n");
+    std::vector<std::pair<std::string, int64_t>> by_count(ops_.begin(), ops_.end());
+    std::stable_sort(by_count.begin(), by_count.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+    std::vector<std::vector<std::string>> rows;
+    for (const auto& [op, count] : by_count) rows.push_back({"  " + op, absl::StrCat(count)});
+    absl::StrAppend(&out, AlignColumns(rows, 1), "\nlayers\n", LayersText());
+    for (const std::string& note : notes_) absl::StrAppend(&out, "note: ", note, "\n");
+    return out;
+  }
+
+ private:
+  std::string OpOf(const Weight& weight) const {
+    if (weight.uses.empty()) return "";
+    return RoleName(*weight.uses.front().node, weight.uses.front().role);
+  }
+
+  std::optional<int64_t> MacsOf(const Weight& weight) const {
+    if (weight.uses.empty()) return std::nullopt;
+    const auto found = inference_.node_macs.find(weight.uses.front().node);
+    if (found == inference_.node_macs.end()) return std::nullopt;
+    return found->second.count;
+  }
+
+  // ModelProto.producer_name is field 2, producer_version field 3.
+  std::string Producer() const {
+    const std::string name = SerializedField(model_.extra, 2);
+    const std::string version = SerializedField(model_.extra, 3);
+    return version.empty() ? name : absl::StrCat(name, " ", version);
+  }
+
+  json LayerJson(size_t i) const {
+    const Weight& weight = weights_[i];
+    const std::optional<int64_t> macs = MacsOf(weight);
+    return {{"name", weight.name},
+            {"op", OpOf(weight)},
+            {"weight", weight.source_name},
+            {"dims", weight.dims},
+            {"dtype", TypeText(weight.dtype)},
+            {"parameters", weight.size()},
+            {"macs", macs ? json(*macs) : json(nullptr)},
+            {"uses", weight.uses.size()},
+            {"methods", applicable_[i].methods},
+            {"not_applicable", applicable_[i].not_applicable},
+            {"blocked_reason",
+             weight.blocked_reason.empty() ? json(nullptr) : json(weight.blocked_reason)}};
+  }
+
+  std::string LayersText() const {
+    std::vector<std::vector<std::string>> rows = {
+        {"  name", "op", "dims", "methods", "parameters", "MACs"}};
+    for (size_t i = 0; i < std::min(weights_.size(), kMaxRows); ++i) {
+      const Weight& weight = weights_[i];
+      const std::optional<int64_t> macs = MacsOf(weight);
+      rows.push_back({"  " + ShortenMiddle(weight.name, kMaxName), OpOf(weight),
+                      absl::StrJoin(weight.dims, "x"),
+                      weight.blocked_reason.empty() ? absl::StrJoin(applicable_[i].methods, " ")
+                                                    : absl::StrCat("none: ", weight.blocked_reason),
+                      GroupDigits(weight.size()), macs ? GroupDigits(*macs) : "-"});
+    }
+    std::string out = AlignColumns(rows, 4);
+    if (weights_.size() > kMaxRows) {
+      absl::StrAppend(&out, "  ... and ", weights_.size() - kMaxRows,
+                      " more; the JSON summary has them all\n");
+    }
+    return out;
+  }
+
+  void AppendValues(const char* title, const std::vector<ValueInfo>& values,
+                    std::string* out) const {
+    std::vector<std::vector<std::string>> rows;
+    for (const ValueInfo& value : values) {
+      if (&values == &model_.graph->inputs && model_.graph->initializers.count(value.name) != 0) {
+        continue;
+      }
+      rows.push_back({"  " + value.name, TypeText(value.dtype), DimsText(value)});
+    }
+    absl::StrAppend(out, "\n", title, "\n", AlignColumns(rows, 3));
+  }
+
+  Model model_;
+  std::string main_file_;
+  Inference inference_;
+  std::map<std::string, int64_t> ops_;
+  std::vector<std::string> functions_;
+  json inputs_;
+  json outputs_;
+  std::vector<Weight> weights_;
+  std::vector<Applicable> applicable_;
+  std::vector<std::string> notes_;
+  int64_t parameters_ = 0;
+  int64_t weight_bytes_ = 0;
+};
+
+}  // namespace
+
+absl::Status InspectModel(const std::string& folder, const std::string& main_file,
+                          const Bindings& bindings, InspectResult* result) {
+  absl::StatusOr<Model> model = ReadModel(folder, main_file);
+  if (!model.ok()) return ModelError(model.status());
+  RETURN_IF_ERROR(ModelError(VerifyModel(*model)));
+  Inspection inspection(*std::move(model), main_file, bindings);
+  RETURN_IF_ERROR(inspection.FindLayers());
+  result->summary_json = inspection.Json();
+  result->text = inspection.Text();
+  return absl::OkStatus();
 }
 
 }  // namespace lathe::engine

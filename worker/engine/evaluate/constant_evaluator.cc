@@ -1,297 +1,562 @@
 #include "worker/engine/evaluate/constant_evaluator.h"
 
-#include <onnx/onnx_pb.h>
-
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 #include <numeric>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/checked.h"
+#include "common/status_macros.h"
+#include "worker/engine/evaluate/decode.h"
+#include "worker/engine/graph/trace.h"
+#include "worker/engine/ops/op_context.h"
+#include "worker/engine/ops/op_table.h"
 
 namespace lathe::engine {
 namespace {
 
-constexpr int kMaxChain = 64;
+constexpr int kMaxDepth = 64;
 
-std::optional<FloatArray> FromTensor(const Tensor& tensor) {
-  FloatArray out;
-  out.dims = tensor.dims;
-  if (IsFloat(tensor.dtype)) {
-    auto values = tensor.ToFloats();
-    if (!values.ok()) return std::nullopt;
-    out.values = *std::move(values);
-    return out;
-  }
-  const absl::string_view data = tensor.data.view();
-  if (tensor.dtype == DType::kInt4 || tensor.dtype == DType::kUint4) {
-    out.values.resize(static_cast<size_t>(tensor.size()));
-    for (size_t i = 0; i < out.values.size(); ++i) {
-      const auto byte = static_cast<unsigned char>(data[i / 2]);
-      const int nibble = (i % 2 == 0 ? byte : byte >> 4) & 0xf;
-      out.values[i] =
-          static_cast<float>(tensor.dtype == DType::kInt4 && nibble > 7 ? nibble - 16 : nibble);
+bool IsBinary(const Node& node) {
+  return node.Is("Add") || node.Is("Sub") || node.Is("Mul") || node.Is("Div");
+}
+
+bool IsDequantize(const Node& node) {
+  return node.op_type == "DequantizeLinear" &&
+         (node.domain.empty() || node.domain == "com.microsoft");
+}
+
+bool IsBlockTable(const Node& node) {
+  return node.op_type == "GatherBlockQuantized" && node.domain == "com.microsoft";
+}
+
+bool IsLayout(const Node& node) {
+  return node.Is("Reshape") || node.Is("Flatten") || node.Is("Squeeze") || node.Is("Unsqueeze");
+}
+
+int64_t Count(const Shape& dims) { return CheckedProduct(dims).value_or(0); }
+
+absl::Status NotUnderstood(const Node& node) {
+  return absl::UnimplementedError(
+      absl::StrCat("the constant is computed by ", DescribeNode(node), ", which is not evaluated"));
+}
+
+// Indices into a value of shape `from` for every element of `to`, which it broadcasts to, one axis
+// at a time.
+class BroadcastWalk {
+ public:
+  BroadcastWalk(const Shape& from, const Shape& to) : to_(to), step_(to.size(), 0) {
+    const std::vector<int64_t> strides = Strides(from);
+    const size_t lead = to.size() - from.size();
+    for (size_t axis = lead; axis < to.size(); ++axis) {
+      if (from[axis - lead] != 1) step_[axis] = strides[axis - lead];
     }
-    return out;
   }
-  auto values = tensor.ToInt64s();
-  if (!values.ok()) return std::nullopt;
-  out.values.assign(values->begin(), values->end());
-  return out;
-}
-
-std::optional<FloatArray> FromSparse(const std::string& serialized) {
-  onnx::SparseTensorProto sparse;
-  if (!sparse.ParseFromString(serialized) ||
-      sparse.values().data_type() != onnx::TensorProto::FLOAT)
-    return std::nullopt;
-  FloatArray out;
-  out.dims.assign(sparse.dims().begin(), sparse.dims().end());
-  const auto size = CheckedProduct(out.dims);
-  const std::string& values = sparse.values().raw_data();
-  const std::string& indices = sparse.indices().raw_data();
-  if (!size || indices.size() != values.size() * 2)
-    return std::nullopt;  // float32 values, flat int64 indices
-  out.values.assign(static_cast<size_t>(*size), 0.0f);
-  for (size_t i = 0; i < values.size() / 4; ++i) {
-    int64_t index = 0;
-    std::memcpy(&index, indices.data() + i * 8, 8);
-    if (index < 0 || index >= *size) return std::nullopt;
-    std::memcpy(&out.values[static_cast<size_t>(index)], values.data() + i * 4, 4);
+  // Calls fn(first index in `to`, first index in `from`, step in `from`, count) for each run along
+  // the last axis.
+  template <typename Fn>
+  void Runs(Fn&& fn) const {
+    if (to_.empty()) return fn(int64_t{0}, int64_t{0}, int64_t{0}, int64_t{1});
+    const int64_t run = to_.back();
+    const int64_t runs = run == 0 ? 0 : Count(to_) / run;
+    std::vector<int64_t> at(to_.size(), 0);
+    int64_t source = 0;
+    for (int64_t r = 0; r < runs; ++r) {
+      fn(r * run, source, step_.back(), run);
+      for (size_t axis = to_.size() - 1; axis-- > 0;) {
+        source += step_[axis];
+        if (++at[axis] < to_[axis]) break;
+        source -= step_[axis] * to_[axis];
+        at[axis] = 0;
+      }
+    }
   }
-  return out;
-}
 
-std::vector<int64_t> Strides(const Shape& dims) {
-  std::vector<int64_t> strides(dims.size(), 1);
-  for (int i = static_cast<int>(dims.size()) - 2; i >= 0; --i)
-    strides[i] = strides[i + 1] * dims[i + 1];
-  return strides;
-}
+ private:
+  const Shape& to_;
+  std::vector<int64_t> step_;
+};
 
-// Calls fn(flat, index) over all indices of `dims`, row-major.
 template <typename Fn>
-void ForEachIndex(const Shape& dims, Fn fn) {
-  const int64_t size = CheckedProduct(dims).value_or(0);
-  std::vector<int64_t> index(dims.size(), 0);
-  for (int64_t flat = 0; flat < size; ++flat) {
-    fn(static_cast<size_t>(flat), index);
-    for (int d = static_cast<int>(dims.size()) - 1; d >= 0 && ++index[d] == dims[d]; --d)
-      index[d] = 0;
-  }
-}
-
-template <typename Op>
-std::optional<FloatArray> Broadcast(const FloatArray& a, const FloatArray& b, Op op) {
-  FloatArray out;
-  const size_t rank = std::max(a.dims.size(), b.dims.size());
-  const auto strides_of = [rank](const FloatArray& x) {
-    std::vector<int64_t> strides(rank, 0);
-    const std::vector<int64_t> own = Strides(x.dims);
-    const size_t shift = rank - x.dims.size();
-    for (size_t i = 0; i < own.size(); ++i) strides[shift + i] = x.dims[i] == 1 ? 0 : own[i];
-    return strides;
-  };
-  for (size_t i = 0; i < rank; ++i) {
-    const int64_t da = i + a.dims.size() >= rank ? a.dims[i + a.dims.size() - rank] : 1;
-    const int64_t db = i + b.dims.size() >= rank ? b.dims[i + b.dims.size() - rank] : 1;
-    if (da != db && da != 1 && db != 1) return std::nullopt;
-    out.dims.push_back(std::max(da, db));
-  }
-  const auto size = CheckedProduct(out.dims);
-  if (!size) return std::nullopt;
-  out.values.resize(static_cast<size_t>(*size));
-  const std::vector<int64_t> sa = strides_of(a);
-  const std::vector<int64_t> sb = strides_of(b);
-  // Row by row: the last dimension is the inner loop.
-  const int64_t inner = rank == 0 ? 1 : out.dims[rank - 1];
-  const int64_t step_a = rank == 0 ? 0 : sa[rank - 1];
-  const int64_t step_b = rank == 0 ? 0 : sb[rank - 1];
-  Shape outer(out.dims.begin(), out.dims.begin() + static_cast<int64_t>(rank == 0 ? 0 : rank - 1));
-  ForEachIndex(outer, [&](size_t row, const std::vector<int64_t>& index) {
-    const float* pa =
-        a.values.data() + std::inner_product(index.begin(), index.end(), sa.begin(), int64_t{0});
-    const float* pb =
-        b.values.data() + std::inner_product(index.begin(), index.end(), sb.begin(), int64_t{0});
-    float* to = out.values.data() + static_cast<int64_t>(row) * inner;
-    for (int64_t i = 0; i < inner; ++i) to[i] = op(pa[i * step_a], pb[i * step_b]);
-  });
-  return out;
-}
-
-std::optional<FloatArray> Transpose(const FloatArray& in, std::vector<int64_t> perm) {
-  const size_t rank = in.dims.size();
-  if (perm.empty()) {
-    for (size_t i = 0; i < rank; ++i) perm.push_back(static_cast<int64_t>(rank - 1 - i));
-  }
-  if (perm.size() != rank) return std::nullopt;
-  const std::vector<int64_t> strides = Strides(in.dims);
-  FloatArray out;
-  std::vector<int64_t> moved;
-  for (const int64_t p : perm) {
-    if (p < 0 || p >= static_cast<int64_t>(rank)) return std::nullopt;
-    out.dims.push_back(in.dims[p]);
-    moved.push_back(strides[p]);
-  }
-  out.values.resize(in.values.size());
-  ForEachIndex(out.dims, [&](size_t flat, const std::vector<int64_t>& index) {
-    out.values[flat] = in.values[static_cast<size_t>(
-        std::inner_product(index.begin(), index.end(), moved.begin(), int64_t{0}))];
-  });
-  return out;
-}
-
-std::optional<FloatArray> Reshape(FloatArray in, std::vector<int64_t> dims) {
-  int64_t known = 1;
-  int unknown = -1;
-  for (size_t i = 0; i < dims.size(); ++i) {
-    if (dims[i] == 0 && i < in.dims.size()) dims[i] = in.dims[i];
-    if (dims[i] == -1) {
-      unknown = static_cast<int>(i);
+void Combine(std::vector<float>& values, const Shape& dims, const std::vector<float>& other,
+             const Shape& other_dims, Fn&& fn) {
+  BroadcastWalk(other_dims, dims).Runs([&](int64_t to, int64_t from, int64_t step, int64_t count) {
+    float* out = values.data() + to;
+    const float* in = other.data() + from;
+    if (step == 0) {
+      const float value = *in;
+      for (int64_t i = 0; i < count; ++i) out[i] = fn(out[i], value);
     } else {
-      known *= dims[i];
+      for (int64_t i = 0; i < count; ++i) out[i] = fn(out[i], in[i * step]);
     }
-  }
-  const auto size = static_cast<int64_t>(in.values.size());
-  if (unknown >= 0 && known > 0) dims[unknown] = size / known;
-  if (CheckedProduct(dims) != size) return std::nullopt;
-  in.dims = std::move(dims);
-  return in;
+  });
 }
 
-std::optional<FloatArray> Dequantize(const FloatArray& q, const FloatArray& scale,
-                                     const std::optional<FloatArray>& zero, int64_t axis,
-                                     int64_t block) {
-  const auto rank = static_cast<int64_t>(q.dims.size());
-  if (axis < 0) axis += rank;
-  FloatArray out = q;
-  bool fits = true;
-  const std::vector<int64_t> strides = Strides(scale.dims);
-  ForEachIndex(q.dims, [&](size_t flat, const std::vector<int64_t>& index) {
-    int64_t at = 0;
-    if (scale.values.size() == 1) {
-      at = 0;
-    } else if (block == 0) {
-      if (axis >= rank) {
-        fits = false;
-        return;
-      }
-      at = index[static_cast<size_t>(axis)];
-    } else {
-      for (int64_t d = 0; d < rank; ++d) {
-        at += (d == axis ? index[static_cast<size_t>(d)] / block : index[static_cast<size_t>(d)]) *
-              strides[static_cast<size_t>(d)];
-      }
+std::vector<int64_t> PermutationOf(const Node& node, size_t rank) {
+  std::vector<int64_t> perm = node.IntsAttribute("perm");
+  if (node.FindAttribute("perm") == nullptr) {
+    perm.resize(rank);
+    std::iota(perm.rbegin(), perm.rend(), int64_t{0});
+  }
+  std::vector<int64_t> sorted = perm;
+  std::sort(sorted.begin(), sorted.end());
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    if (sorted[i] != static_cast<int64_t>(i)) return {};
+  }
+  return perm;
+}
+
+std::vector<float> Permute(const std::vector<float>& in, const Shape& dims,
+                           const std::vector<int64_t>& perm, const Shape& out_dims) {
+  const std::vector<int64_t> strides = Strides(dims);
+  std::vector<float> out(in.size());
+  std::vector<int64_t> at(dims.size(), 0);
+  int64_t source = 0;
+  for (float& value : out) {
+    value = in[static_cast<size_t>(source)];
+    for (size_t axis = dims.size(); axis-- > 0;) {
+      source += strides[perm[axis]];
+      if (++at[axis] < out_dims[axis]) break;
+      source -= strides[perm[axis]] * out_dims[axis];
+      at[axis] = 0;
     }
-    if (at < 0 || at >= static_cast<int64_t>(scale.values.size())) {
-      fits = false;
-      return;
-    }
-    const float z = zero ? zero->values[static_cast<size_t>(at) % zero->values.size()] : 0.0f;
-    out.values[flat] = (q.values[flat] - z) * scale.values[static_cast<size_t>(at)];
-  });
-  return fits ? std::optional<FloatArray>(out) : std::nullopt;
+  }
+  return out;
 }
 
 }  // namespace
 
-ConstantEvaluator::ConstantEvaluator(const Graph& graph) : graph_(graph) {
-  for (const auto& node : graph.nodes) {
-    for (const std::string& output : node->outputs) {
-      if (!output.empty()) producers_.emplace(output, node.get());
-    }
+std::optional<std::vector<int64_t>> ConstantEvaluator::Ints(const Graph* graph,
+                                                            const std::string& value) const {
+  const Definition* definition = index_.Resolve(graph, value);
+  if (definition == nullptr) return std::nullopt;
+  if (const Tensor* tensor = ConstantTensor(*definition)) {
+    const auto ints = tensor->ToInt64s();
+    if (!ints.ok() || ints->size() > static_cast<size_t>(kMaxFoldedElements)) return std::nullopt;
+    return *ints;
   }
-}
-
-std::optional<std::vector<int64_t>> ConstantEvaluator::Integers(const std::string& value) const {
-  const std::optional<FloatArray> array = Evaluate(value);
-  if (!array) return std::nullopt;
-  return std::vector<int64_t>(array->values.begin(), array->values.end());
-}
-
-std::optional<FloatArray> ConstantEvaluator::Evaluate(const std::string& value) const {
-  if (const auto it = graph_.initializers.find(value); it != graph_.initializers.end())
-    return FromTensor(it->second);
-  if (const auto it = graph_.sparse_initializers.find(value);
-      it != graph_.sparse_initializers.end()) {
-    return FromSparse(it->second);
-  }
-  if (const auto it = producers_.find(value); it != producers_.end()) {
-    if (depth_ >= kMaxChain) return std::nullopt;
-    ++depth_;
-    std::optional<FloatArray> out = EvaluateNode(*it->second);
-    --depth_;
-    return out;
-  }
-  if (graph_.IsInput(value) || graph_.parent == nullptr) return std::nullopt;
-  return ConstantEvaluator(*graph_.parent).Evaluate(value);
-}
-
-std::optional<FloatArray> ConstantEvaluator::EvaluateNode(const Node& node) const {
-  if (!node.domain.empty()) return std::nullopt;
-  if (node.op_type == "Constant") {
-    const Attribute* attribute = node.FindAttribute("value");
-    return attribute != nullptr && !attribute->tensors.empty() ? FromTensor(attribute->tensors[0])
-                                                               : std::nullopt;
-  }
-  if (node.inputs.empty()) return std::nullopt;
-  const std::optional<FloatArray> in = Evaluate(node.inputs[0]);
-  if (!in) return std::nullopt;
-  const auto other = [&](size_t i) -> std::optional<FloatArray> {
-    return i < node.inputs.size() && !node.inputs[i].empty() ? Evaluate(node.inputs[i])
-                                                             : std::nullopt;
-  };
-  if (node.op_type == "Identity") return in;
-  if (node.op_type == "Cast") {
-    FloatArray out = *in;
-    const auto to = static_cast<DType>(node.IntAttribute("to", 1));
-    if (to == DType::kFloat16) {
-      for (float& v : out.values) v = HalfToFloat(FloatToHalf(v));
-    } else if (!IsFloat(to)) {
-      return std::nullopt;
-    }
-    return out;
-  }
-  if (node.op_type == "Mul" || node.op_type == "Add" || node.op_type == "Sub") {
-    const std::optional<FloatArray> b = other(1);
-    if (!b) return std::nullopt;
-    if (node.op_type == "Mul") return Broadcast(*in, *b, [](float x, float y) { return x * y; });
-    if (node.op_type == "Add") return Broadcast(*in, *b, [](float x, float y) { return x + y; });
-    return Broadcast(*in, *b, [](float x, float y) { return x - y; });
-  }
-  if (node.op_type == "Transpose") return Transpose(*in, node.IntsAttribute("perm"));
-  if (node.op_type == "Reshape") {
-    const auto dims = node.inputs.size() > 1 ? Integers(node.inputs[1]) : std::nullopt;
-    return dims ? Reshape(*in, *dims) : std::nullopt;
-  }
-  if (node.op_type == "Slice" && node.inputs.size() >= 4) {
-    // What our own quantizer emits: one axis, step 1, from 0.
-    const auto starts = Integers(node.inputs[1]);
-    const auto ends = Integers(node.inputs[2]);
-    const auto axes = Integers(node.inputs[3]);
-    if (!starts || !ends || !axes || axes->size() != 1 || (*starts)[0] != 0 ||
-        node.inputs.size() > 4)
-      return std::nullopt;
-    const auto axis = static_cast<size_t>((*axes)[0]);
-    if (axis >= in->dims.size() || (*ends)[0] > in->dims[axis] || (*ends)[0] < 0)
-      return std::nullopt;
-    FloatArray out;
-    out.dims = in->dims;
-    out.dims[axis] = (*ends)[0];
-    const std::vector<int64_t> strides = Strides(in->dims);
-    out.values.resize(static_cast<size_t>(CheckedProduct(out.dims).value_or(0)));
-    ForEachIndex(out.dims, [&](size_t flat, const std::vector<int64_t>& index) {
-      out.values[flat] = in->values[static_cast<size_t>(
-          std::inner_product(index.begin(), index.end(), strides.begin(), int64_t{0}))];
-    });
-    return out;
-  }
-  if (node.op_type == "DequantizeLinear") {
-    const std::optional<FloatArray> scale = other(1);
-    if (!scale) return std::nullopt;
-    return Dequantize(*in, *scale, other(2), node.IntAttribute("axis", 1),
-                      node.IntAttribute("block_size", 0));
+  if (definition->kind == Definition::Kind::kNode && definition->node->Is("Constant")) {
+    const Attribute* ints = std::as_const(*definition->node).FindAttribute("value_ints");
+    if (ints != nullptr) return ints->ints;
   }
   return std::nullopt;
+}
+
+absl::StatusOr<ConstantPlan> ConstantEvaluator::Plan(const Graph* graph,
+                                                     const std::string& value) const {
+  ASSIGN_OR_RETURN(ConstantPlan plan, PlanOf(graph, value, 0));
+  if (!IsPlausible(plan.dims)) {
+    return absl::InvalidArgumentError(absl::StrCat("'", value, "' has an impossible shape"));
+  }
+  if (plan.dims.empty()) plan.by_rows = false;
+  return plan;
+}
+
+absl::StatusOr<ConstantPlan> ConstantEvaluator::PlanOf(const Graph* graph, const std::string& value,
+                                                       int depth) const {
+  const Definition* definition = index_.Resolve(graph, value);
+  if (definition == nullptr || depth > kMaxDepth) {
+    return absl::FailedPreconditionError(absl::StrCat("'", value, "' is not a constant"));
+  }
+  if (const Tensor* tensor = ConstantTensor(*definition)) return ConstantPlan{tensor->dims, true};
+  if (definition->kind == Definition::Kind::kSparse) {
+    ASSIGN_OR_RETURN(const DenseValues dense,
+                     DecodeSparse(definition->graph->sparse_initializers.at(definition->name)));
+    return ConstantPlan{dense.dims, false};
+  }
+  if (definition->kind != Definition::Kind::kNode) {
+    return absl::FailedPreconditionError(absl::StrCat("'", value, "' is not a constant"));
+  }
+  return PlanNode(*definition, depth);
+}
+
+absl::StatusOr<ConstantPlan> ConstantEvaluator::PlanNode(const Definition& definition,
+                                                         int depth) const {
+  const Node& node = *definition.node;
+  if (node.inputs.empty()) return NotUnderstood(node);
+  const auto input = [&](size_t i) {
+    return PlanOf(definition.graph, i < node.inputs.size() ? node.inputs[i] : "", depth + 1);
+  };
+  if (node.Is("Identity") || node.Is("Cast")) return input(0);
+  if (node.Is("Gather")) {
+    if (node.IntAttribute("axis", 0) != 0 || node.inputs.size() < 2) return NotUnderstood(node);
+    if (PlanOf(definition.graph, node.inputs[1], depth + 1).ok()) return NotUnderstood(node);
+    return input(0);
+  }
+  if (IsDequantize(node)) return input(0);
+  if (IsBlockTable(node)) {
+    if (node.IntAttribute("gather_axis", 0) != 0) return NotUnderstood(node);
+    ASSIGN_OR_RETURN(ConstantPlan plan, input(0));
+    const Definition* data = index_.Resolve(definition.graph, node.inputs[0]);
+    const Tensor* tensor = data == nullptr ? nullptr : ConstantTensor(*data);
+    const int64_t bits = node.IntAttribute("bits", 4);
+    if (tensor == nullptr || plan.dims.size() < 2 || (bits != 4 && bits != 8 && bits != 2)) {
+      return NotUnderstood(node);
+    }
+    if (tensor->dtype == DType::kUint8)
+      plan.dims.back() = SaturatingMul(plan.dims.back(), 8 / bits);
+    return plan;
+  }
+  if (IsBinary(node)) {
+    ASSIGN_OR_RETURN(const ConstantPlan a, input(0));
+    ASSIGN_OR_RETURN(const ConstantPlan b, input(1));
+    const std::optional<Shape> dims = Broadcast(a.dims, b.dims);
+    if (!dims) return absl::InvalidArgumentError("the operands of a constant do not fit");
+    const auto whole = [&dims](const ConstantPlan& plan) {
+      return plan.by_rows || plan.dims.size() < dims->size() || plan.dims[0] != (*dims)[0];
+    };
+    return ConstantPlan{*dims, whole(a) && whole(b)};
+  }
+  if (node.Is("Transpose")) {
+    ASSIGN_OR_RETURN(ConstantPlan plan, input(0));
+    const std::vector<int64_t> perm = PermutationOf(node, plan.dims.size());
+    if (perm.size() != plan.dims.size()) return NotUnderstood(node);
+    Shape dims;
+    for (const int64_t axis : perm) dims.push_back(plan.dims[static_cast<size_t>(axis)]);
+    return ConstantPlan{dims, false};
+  }
+  if (IsLayout(node) || node.Is("Slice")) {
+    ASSIGN_OR_RETURN(ConstantPlan plan, input(0));
+    return PlanByRule(definition, std::move(plan));
+  }
+  return NotUnderstood(node);
+}
+
+absl::StatusOr<ConstantPlan> ConstantEvaluator::PlanByRule(const Definition& definition,
+                                                           ConstantPlan in) const {
+  const Node& node = *definition.node;
+  ValueFact fact;
+  fact.dims = in.dims;
+  fact.ranked = true;
+  std::vector<ValueFact> others;
+  for (size_t i = 1; i < node.inputs.size(); ++i) {
+    std::optional<std::vector<int64_t>> ints = std::vector<int64_t>();
+    if (!node.inputs[i].empty()) ints = Ints(definition.graph, node.inputs[i]);
+    if (!ints) return NotUnderstood(node);
+    others.push_back(IntsFact(*std::move(ints)));
+  }
+  std::vector<const ValueFact*> inputs = {&fact};
+  for (size_t i = 0; i < others.size(); ++i) {
+    inputs.push_back(node.inputs[i + 1].empty() ? nullptr : &others[i]);
+  }
+  OpContext ctx(node, 13, std::move(inputs));
+  const OpRule* rule = FindOpRule("", node.op_type);
+  if (rule == nullptr || !rule->infer(ctx) || ctx.output_count() < 1) return NotUnderstood(node);
+  if (node.Is("Slice") && node.inputs.size() > 4 && !node.inputs[4].empty()) {
+    for (const int64_t step : others[3].ints) {
+      if (step != 1) return NotUnderstood(node);
+    }
+  }
+  const Shape& dims = ctx.Out(0).dims;
+  // Rows stay rows when their number does.
+  const bool same_rows = !dims.empty() && !in.dims.empty() && dims[0] == in.dims[0];
+  return ConstantPlan{dims, in.by_rows && same_rows};
+}
+
+absl::StatusOr<std::vector<float>> ConstantEvaluator::Evaluate(const Graph* graph,
+                                                               const std::string& value,
+                                                               std::optional<RowRange> rows) const {
+  ASSIGN_OR_RETURN(const ConstantPlan plan, Plan(graph, value));
+  if (rows && !plan.by_rows) return absl::InternalError("rows of a constant that has none");
+  ASSIGN_OR_RETURN(Piece piece, Eval(graph, value, rows));
+  return std::move(piece.values);
+}
+
+absl::StatusOr<ConstantEvaluator::Piece> ConstantEvaluator::Eval(
+    const Graph* graph, const std::string& value, const std::optional<RowRange>& rows) const {
+  const Definition* definition = index_.Resolve(graph, value);
+  if (definition == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat("'", value, "' is not a constant"));
+  }
+  if (const Tensor* tensor = ConstantTensor(*definition)) {
+    Piece piece;
+    piece.dims = tensor->dims;
+    int64_t begin = 0;
+    int64_t count = tensor->size();
+    if (rows && !tensor->dims.empty() && tensor->dims[0] > 0) {
+      const int64_t row = count / tensor->dims[0];
+      begin = rows->begin * row;
+      count = (rows->end - rows->begin) * row;
+      piece.dims[0] = rows->end - rows->begin;
+    }
+    ASSIGN_OR_RETURN(piece.values, DecodeElements(*tensor, begin, count));
+    return piece;
+  }
+  if (definition->kind == Definition::Kind::kSparse) {
+    ASSIGN_OR_RETURN(DenseValues dense,
+                     DecodeSparse(definition->graph->sparse_initializers.at(definition->name)));
+    return Piece{std::move(dense.dims), std::move(dense.values)};
+  }
+  return EvalNode(*definition, rows);
+}
+
+absl::StatusOr<ConstantEvaluator::Piece> ConstantEvaluator::EvalNode(
+    const Definition& definition, const std::optional<RowRange>& rows) const {
+  const Node& node = *definition.node;
+  if (IsBinary(node)) return EvalBinary(definition, rows);
+  if (IsDequantize(node)) return EvalDequantize(definition, rows);
+  if (IsBlockTable(node)) return EvalBlockTable(definition, rows);
+  if (node.Is("Slice")) return EvalSlice(definition, rows);
+  ASSIGN_OR_RETURN(Piece piece, Eval(definition.graph, node.inputs[0], rows));
+  if (node.Is("Identity") || node.Is("Gather")) return piece;
+  if (node.Is("Cast")) {
+    const auto to = static_cast<DType>(node.IntAttribute("to", 0));
+    if (to == DType::kFloat16) {
+      for (float& value : piece.values) value = HalfToFloat(FloatToHalf(value));
+    } else if (to == DType::kBfloat16) {
+      for (float& value : piece.values) value = Bfloat16ToFloat(FloatToBfloat16(value));
+    } else if (to != DType::kFloat && to != DType::kDouble) {
+      return NotUnderstood(node);
+    }
+    return piece;
+  }
+  ASSIGN_OR_RETURN(const ConstantPlan plan, PlanNode(definition, 0));
+  if (node.Is("Transpose")) {
+    piece.values =
+        Permute(piece.values, piece.dims, PermutationOf(node, piece.dims.size()), plan.dims);
+  }
+  piece.dims = plan.dims;
+  if (rows && !piece.dims.empty()) piece.dims[0] = rows->end - rows->begin;
+  return piece;
+}
+
+absl::StatusOr<ConstantEvaluator::Piece> ConstantEvaluator::EvalOperand(
+    const Graph* graph, const std::string& value, size_t rank, int64_t total,
+    const std::optional<RowRange>& rows) const {
+  ASSIGN_OR_RETURN(const ConstantPlan plan, PlanOf(graph, value, 0));
+  const bool has_rows =
+      plan.dims.size() == rank && !plan.dims.empty() && plan.dims[0] == total && total != 1;
+  return Eval(graph, value, has_rows ? rows : std::nullopt);
+}
+
+absl::StatusOr<ConstantEvaluator::Piece> ConstantEvaluator::EvalBinary(
+    const Definition& definition, const std::optional<RowRange>& rows) const {
+  const Node& node = *definition.node;
+  ASSIGN_OR_RETURN(const ConstantPlan plan, PlanNode(definition, 0));
+  const int64_t total = plan.dims.empty() ? 1 : plan.dims[0];
+  ASSIGN_OR_RETURN(Piece a,
+                   EvalOperand(definition.graph, node.inputs[0], plan.dims.size(), total, rows));
+  ASSIGN_OR_RETURN(Piece b,
+                   EvalOperand(definition.graph, node.inputs[1], plan.dims.size(), total, rows));
+  Shape dims = plan.dims;
+  if (rows && !dims.empty()) dims[0] = rows->end - rows->begin;
+  bool swapped = false;
+  if (a.dims != dims && b.dims == dims) {
+    std::swap(a, b);
+    swapped = true;
+  }
+  if (a.dims != dims) {
+    std::vector<float> wide(static_cast<size_t>(Count(dims)), 0.0f);
+    Combine(wide, dims, a.values, a.dims, [](float, float x) { return x; });
+    a = {dims, std::move(wide)};
+  }
+  const auto combine = [&](auto fn) { Combine(a.values, dims, b.values, b.dims, fn); };
+  if (node.Is("Add")) {
+    combine([](float x, float y) { return x + y; });
+  } else if (node.Is("Mul")) {
+    combine([](float x, float y) { return x * y; });
+  } else if (node.Is("Sub")) {
+    if (swapped) {
+      combine([](float x, float y) { return y - x; });
+    } else {
+      combine([](float x, float y) { return x - y; });
+    }
+  } else if (swapped) {
+    combine([](float x, float y) { return y / x; });
+  } else {
+    combine([](float x, float y) { return x / y; });
+  }
+  return a;
+}
+
+// y = (x - zero_point) scale. Scale and zero point: one number; one an index of `axis`; or, with
+// block_size, one for each run of so many indices of `axis`.
+absl::StatusOr<ConstantEvaluator::Piece> ConstantEvaluator::EvalDequantize(
+    const Definition& definition, const std::optional<RowRange>& rows) const {
+  const Node& node = *definition.node;
+  const Graph* graph = definition.graph;
+  if (node.inputs.size() < 2) return NotUnderstood(node);
+  ASSIGN_OR_RETURN(const ConstantPlan plan, PlanOf(graph, node.inputs[0], 0));
+  ASSIGN_OR_RETURN(Piece x, Eval(graph, node.inputs[0], rows));
+  ASSIGN_OR_RETURN(Piece scale, Eval(graph, node.inputs[1], std::nullopt));
+  Piece zero;
+  if (node.inputs.size() > 2 && !node.inputs[2].empty()) {
+    ASSIGN_OR_RETURN(zero, Eval(graph, node.inputs[2], std::nullopt));
+  }
+  if (zero.values.empty()) zero.values.assign(scale.values.size(), 0.0f);
+  if (zero.values.size() != scale.values.size() || scale.values.empty()) return NotUnderstood(node);
+  if (scale.values.size() == 1) {
+    for (float& value : x.values) value = (value - zero.values[0]) * scale.values[0];
+    return x;
+  }
+  const auto rank = static_cast<int64_t>(plan.dims.size());
+  const auto axis = NormalAxis(node.IntAttribute("axis", 1), rank);
+  if (!axis) return NotUnderstood(node);
+  const auto at = static_cast<size_t>(*axis);
+  int64_t block = node.IntAttribute("block_size", 0);
+  const bool blocked = block > 0;
+  if (block <= 0) block = 1;
+  const int64_t extent = plan.dims[at];
+  const int64_t blocks = (extent + block - 1) / block;
+  int64_t inner = 1;
+  for (size_t i = at + 1; i < plan.dims.size(); ++i) inner *= plan.dims[i];
+  int64_t outer = 1;
+  for (size_t i = 0; i < at; ++i) outer *= x.dims[i];
+  // Blocked scales have the rank of x; others lie along the axis alone.
+  const int64_t scale_inner = blocked ? inner : 1;
+  const int64_t all_outer =
+      blocked ? Count(Shape(plan.dims.begin(), plan.dims.begin() + *axis)) : 1;
+  if (static_cast<int64_t>(scale.values.size()) != all_outer * blocks * scale_inner) {
+    return NotUnderstood(node);
+  }
+  const int64_t first_outer =
+      rows && at > 0 ? rows->begin * (outer / std::max<int64_t>(1, rows->end - rows->begin)) : 0;
+  const int64_t first = rows && at == 0 ? rows->begin : 0;
+  const int64_t here = x.dims[at];
+  float* values = x.values.data();
+  for (int64_t o = 0; o < outer; ++o) {
+    for (int64_t i = 0; i < here; ++i) {
+      const int64_t scale_row =
+          ((blocked ? first_outer + o : 0) * blocks + (first + i) / block) * scale_inner;
+      const float* s = scale.values.data() + scale_row;
+      const float* z = zero.values.data() + scale_row;
+      float* row = values + (o * here + i) * inner;
+      if (scale_inner == 1) {
+        for (int64_t k = 0; k < inner; ++k) row[k] = (row[k] - z[0]) * s[0];
+      } else {
+        for (int64_t k = 0; k < inner; ++k) row[k] = (row[k] - z[k]) * s[k];
+      }
+    }
+  }
+  return x;
+}
+
+absl::StatusOr<ConstantEvaluator::Piece> ConstantEvaluator::EvalSlice(
+    const Definition& definition, const std::optional<RowRange>& rows) const {
+  const Node& node = *definition.node;
+  const Graph* graph = definition.graph;
+  ASSIGN_OR_RETURN(const ConstantPlan plan, PlanNode(definition, 0));
+  ASSIGN_OR_RETURN(const ConstantPlan whole, PlanOf(graph, node.inputs[0], 0));
+  ASSIGN_OR_RETURN(const Piece in, Eval(graph, node.inputs[0], rows));
+  std::vector<int64_t> starts = node.IntsAttribute("starts");
+  std::vector<int64_t> axes = node.IntsAttribute("axes");
+  if (node.inputs.size() > 1) starts = Ints(graph, node.inputs[1]).value_or(starts);
+  if (node.inputs.size() > 3 && !node.inputs[3].empty()) {
+    axes = Ints(graph, node.inputs[3]).value_or(axes);
+  }
+  std::vector<int64_t> first(whole.dims.size(), 0);
+  for (size_t i = 0; i < starts.size(); ++i) {
+    const auto axis = NormalAxis(axes.empty() ? static_cast<int64_t>(i) : axes[i],
+                                 static_cast<int64_t>(whole.dims.size()));
+    if (!axis) return NotUnderstood(node);
+    const int64_t extent = whole.dims[static_cast<size_t>(*axis)];
+    const int64_t start = starts[i] < 0 ? std::max<int64_t>(0, starts[i] + extent) : starts[i];
+    first[static_cast<size_t>(*axis)] = std::min(start, extent);
+  }
+  Piece out;
+  out.dims = plan.dims;
+  if (rows) out.dims[0] = in.dims[0];
+  const int64_t count = Count(out.dims);
+  out.values.reserve(static_cast<size_t>(count));
+  if (count == 0) return out;
+  const std::vector<int64_t> strides = Strides(in.dims);
+  std::vector<int64_t> at(out.dims.size(), 0);
+  const int64_t run = out.dims.empty() ? 1 : out.dims.back();
+  for (int64_t done = 0; done < count; done += run) {
+    int64_t source = 0;
+    for (size_t axis = 0; axis < at.size(); ++axis) {
+      source += (at[axis] + first[axis]) * strides[axis];
+    }
+    out.values.insert(out.values.end(), in.values.begin() + source,
+                      in.values.begin() + source + run);
+    for (size_t axis = at.size() < 2 ? 0 : at.size() - 1; axis-- > 0;) {
+      if (++at[axis] < out.dims[axis]) break;
+      at[axis] = 0;
+    }
+  }
+  return out;
+}
+
+// data [V, D] of 4 or 8 bits, blocks along the last axis: scales [V, D / block], zero points
+// likewise, packed as data is. uint8 data of fewer bits is packed along the last axis, and then the
+// default zero point is 2^(bits - 1).
+absl::StatusOr<ConstantEvaluator::Piece> ConstantEvaluator::EvalBlockTable(
+    const Definition& definition, const std::optional<RowRange>& rows) const {
+  const Node& node = *definition.node;
+  const Graph* graph = definition.graph;
+  if (node.inputs.size() < 3) return NotUnderstood(node);
+  ASSIGN_OR_RETURN(const ConstantPlan plan, PlanNode(definition, 0));
+  const Definition* data = index_.Resolve(graph, node.inputs[0]);
+  const Tensor* tensor = data == nullptr ? nullptr : ConstantTensor(*data);
+  const auto axis =
+      NormalAxis(node.IntAttribute("quantize_axis", 1), static_cast<int64_t>(plan.dims.size()));
+  const int64_t block = node.IntAttribute("block_size", 128);
+  const int bits = static_cast<int>(node.IntAttribute("bits", 4));
+  if (tensor == nullptr || !axis || *axis + 1 != static_cast<int64_t>(plan.dims.size()) ||
+      block < 1) {
+    return NotUnderstood(node);
+  }
+  const bool packed = tensor->dtype == DType::kUint8 && bits < 8;
+  const int64_t width = plan.dims.back();
+  const int64_t blocks = (width + block - 1) / block;
+  const RowRange range = rows.value_or(RowRange{0, plan.dims[0]});
+  const int64_t lines = Count(plan.dims) / std::max<int64_t>(1, width);
+  const int64_t lines_a_row = lines / std::max<int64_t>(1, plan.dims[0]);
+  ASSIGN_OR_RETURN(const Piece scale, Eval(graph, node.inputs[2], std::nullopt));
+  if (static_cast<int64_t>(scale.values.size()) != lines * blocks) return NotUnderstood(node);
+  const Tensor* zeros = nullptr;
+  if (node.inputs.size() > 3 && !node.inputs[3].empty()) {
+    const Definition* found = index_.Resolve(graph, node.inputs[3]);
+    zeros = found == nullptr ? nullptr : ConstantTensor(*found);
+    if (zeros == nullptr) return NotUnderstood(node);
+  }
+  const float fallback =
+      tensor->dtype == DType::kUint8 ? static_cast<float>(1 << (bits - 1)) : 0.0f;
+  const int64_t line_bytes = (width * bits + 7) / 8;
+  const int64_t zero_bytes = (blocks * bits + 7) / 8;
+  Piece out;
+  out.dims = plan.dims;
+  out.dims[0] = range.end - range.begin;
+  const int64_t begin = range.begin * lines_a_row;
+  const int64_t end = range.end * lines_a_row;
+  if (packed) {
+    out.values.resize(static_cast<size_t>((end - begin) * width));
+    for (int64_t line = begin; line < end; ++line) {
+      const absl::string_view bytes = tensor->data.view().substr(
+          static_cast<size_t>(line * line_bytes), static_cast<size_t>(line_bytes));
+      for (int64_t i = 0; i < width; ++i) {
+        out.values[static_cast<size_t>((line - begin) * width + i)] =
+            static_cast<float>(UnpackBits(bytes, i, bits));
+      }
+    }
+  } else {
+    ASSIGN_OR_RETURN(out.values, DecodeElements(*tensor, begin * width, (end - begin) * width));
+  }
+  std::vector<float> plain_zeros;
+  if (zeros != nullptr && !packed) {
+    ASSIGN_OR_RETURN(plain_zeros, DecodeElements(*zeros, 0, zeros->size()));
+    if (plain_zeros.size() != scale.values.size()) return NotUnderstood(node);
+  } else if (zeros != nullptr && zeros->byte_size() < lines * zero_bytes) {
+    return NotUnderstood(node);
+  }
+  for (int64_t line = begin; line < end; ++line) {
+    for (int64_t i = 0; i < width; ++i) {
+      const int64_t at = line * blocks + i / block;
+      float zero = fallback;
+      if (!plain_zeros.empty()) {
+        zero = plain_zeros[static_cast<size_t>(at)];
+      } else if (zeros != nullptr) {
+        zero = static_cast<float>(
+            UnpackBits(zeros->data.view().substr(static_cast<size_t>(line * zero_bytes),
+                                                 static_cast<size_t>(zero_bytes)),
+                       i / block, bits));
+      }
+      float& value = out.values[static_cast<size_t>((line - begin) * width + i)];
+      value = (value - zero) * scale.values[static_cast<size_t>(at)];
+    }
+  }
+  return out;
 }
 
 }  // namespace lathe::engine

@@ -2,145 +2,135 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <set>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/build_info.h"
 #include "common/recipe/text.h"
+#include "worker/engine/evaluate/layer_summary.h"
 
 namespace lathe::engine {
 namespace {
 
 using nlohmann::json;
 
-// -20 log10(relative error), finite for JSON: nothing lost is absent.
-json SqnrDb(double relative_error) {
-  if (!(relative_error > 0) || !std::isfinite(relative_error)) return nullptr;
-  return -20 * std::log10(relative_error);
-}
+// JSON has no NaN and no infinity: they become null.
+json Finite(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
-json Figures(const ModelFigures& f) {
-  json macs = {
-      {"total", f.cost.macs}, {"float32", f.cost.macs_float32}, {"int8", f.cost.macs_int8}};
-  return {{"file_bytes", f.files.file_bytes},
-          {"gzip_bytes", f.files.gzip_bytes},
-          {"parameters", f.constants.parameters},
-          {"nonzero_parameters", f.constants.nonzero_parameters},
-          {"weight_bytes", f.constants.weight_bytes},
-          {"macs", f.cost.macs},
-          {"macs_by_type", macs},
-          {"macs_incomplete", f.cost.incomplete},
-          {"energy_pj", f.cost.energy_pj},
-          {"opset", f.opset}};
-}
-
-json Ratio(double before, double after) { return after > 0 ? json(before / after) : json(nullptr); }
+json OrNull(const std::optional<double>& value) { return value ? Finite(*value) : json(nullptr); }
 
 template <typename T>
 json OrNull(const std::optional<T>& value) {
   return value ? json(*value) : json(nullptr);
 }
 
-json StepLayer(const LayerOutcome& l) {
-  json out = {
-      {"name", l.name},
-      {"op", l.op},
-      {"scheme", l.scheme},
-      {"bits", OrNull(l.bits)},
-      {"requested_bits", OrNull(l.requested_bits)},
-      {"rank", OrNull(l.rank)},
-      {"sparsity", OrNull(l.sparsity)},
-      {"relative_error", OrNull(l.relative_error)},
-      {"sqnr_db", OrNull(l.sqnr_db)},
-      {"parameters", l.parameters},
-      {"bytes_before", l.bytes_before},
-      {"bytes_after", l.bytes_after},
-      {"skipped_reason", l.skipped_reason.empty() ? json(nullptr) : json(l.skipped_reason)}};
-  return out;
+json OrNull(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
+
+// -20 log10(error); null when nothing was lost, or everything is unknown.
+json SqnrDb(const std::optional<double>& error) {
+  if (!error || !(*error > 0)) return nullptr;
+  return Finite(-20 * std::log10(*error));
 }
 
-// Layers made by a step ("fc1/low_rank_a") are told with the layer they came from.
-std::string OriginOf(const std::string& name, const std::set<std::string>& first) {
-  if (first.count(name) != 0) return name;
-  const size_t cut = name.rfind("/low_rank");
-  return cut != std::string::npos ? name.substr(0, cut) : name;
+json Figures(const ModelFigures& f) {
+  const Energy energy = EstimateEnergy(f.inference);
+  const MacCounts& macs = f.inference.macs;
+  return {
+      {"file_bytes", f.files.file_bytes},
+      {"gzip_bytes", f.files.gzip_bytes},
+      {"gzip_sampled", f.files.gzip_sampled},
+      {"parameters", f.parameters},
+      {"nonzero_parameters", f.nonzero_parameters},
+      {"weight_bytes", f.weight_bytes},
+      {"macs", macs.total()},
+      {"macs_by_type", {{"float32", macs.float32}, {"float16", macs.float16}, {"int8", macs.int8}}},
+      {"macs_incomplete", f.inference.macs_incomplete},
+      {"activation_bytes", f.inference.activation_bytes},
+      {"constant_bytes_read", f.inference.constant_bytes},
+      {"energy_pj", std::round(energy.total())},
+      {"energy",
+       {{"arithmetic_pj", std::round(energy.arithmetic_pj)},
+        {"weights_pj", std::round(energy.weights_pj)},
+        {"activations_pj", std::round(energy.activations_pj)},
+        {"source", kEnergySource}}},
+      {"opset", f.opset},
+      {"ir_version", f.ir_version}};
 }
 
-}  // namespace
-
-// One entry a layer of the input model: every step's outcome, and the layer as it is at the end.
-static std::vector<json> MergeLayers(const ReportInput& input) {
-  std::vector<json> layers;
-  std::map<std::string, size_t> index;
-  std::set<std::string> first;
-  if (!input.steps.empty()) {
-    for (const LayerOutcome& l : input.steps[0].outcome.layers) first.insert(l.name);
+json Ratios(const json& before, const json& after) {
+  json ratios = json::object();
+  for (const char* key : {"file_bytes", "gzip_bytes", "weight_bytes", "parameters",
+                          "nonzero_parameters", "macs", "energy_pj"}) {
+    const double from = before[key].get<double>();
+    const double to = after[key].get<double>();
+    ratios[key] = to > 0 ? json(from / to) : json(nullptr);
   }
-  for (const StepRecord& step : input.steps) {
-    std::map<std::string, int> parts;  // of a layer, in this step
-    for (const LayerOutcome& l : step.outcome.layers) {
-      const std::string name = OriginOf(l.name, first);
-      auto [it, fresh] = index.emplace(name, layers.size());
-      if (fresh) {
-        layers.push_back({{"name", name},
-                          {"op", l.op},
-                          {"scheme", ""},
-                          {"bits", nullptr},
-                          {"requested_bits", nullptr},
-                          {"rank", nullptr},
-                          {"sparsity", nullptr},
-                          {"relative_error", nullptr},
-                          {"sqnr_db", nullptr},
-                          {"parameters", l.parameters},
-                          {"bytes_before", l.bytes_before},
-                          {"bytes_after", l.bytes_before},
-                          {"skipped_reason", nullptr},
-                          {"steps", json::array()}});
-      }
-      json& layer = layers[it->second];
-      json entry = StepLayer(l);
-      entry["method"] = step.step.method;
-      layer["steps"].push_back(entry);
-      const bool another_part = parts[name]++ > 0;
-      layer["bytes_after"] =
-          l.bytes_after + (another_part ? layer["bytes_after"].get<int64_t>() : 0);
-      if (!l.skipped_reason.empty()) {
-        if (layer["scheme"].get<std::string>().empty()) layer["skipped_reason"] = l.skipped_reason;
-        continue;
-      }
-      layer["skipped_reason"] = nullptr;
-      const std::string scheme = layer["scheme"].get<std::string>();
-      if (scheme.find(l.scheme) == std::string::npos)
-        layer["scheme"] = scheme.empty() ? l.scheme : scheme + "; " + l.scheme;
-      for (const char* key : {"bits", "requested_bits", "rank", "sparsity"}) {
-        if (!entry[key].is_null()) layer[key] = entry[key];
-      }
-    }
-  }
-  for (json& layer : layers) {
-    const auto it = input.layer_errors.find(layer["name"].get<std::string>());
-    if (it == input.layer_errors.end()) continue;
-    layer["relative_error"] = it->second;
-    layer["sqnr_db"] = SqnrDb(it->second);
-  }
-  return layers;
+  return ratios;
 }
 
-std::string ReportJson(const ReportInput& input) {
+json OutcomeJson(const LayerOutcome& l) {
+  return {{"name", l.name},
+          {"scheme", l.scheme},
+          {"bits", OrNull(l.bits)},
+          {"requested_bits", OrNull(l.requested_bits)},
+          {"rank", OrNull(l.rank)},
+          {"sparsity", OrNull(l.sparsity)},
+          {"relative_error", OrNull(l.relative_error)},
+          {"sqnr_db", SqnrDb(l.relative_error)},
+          {"parameters", l.parameters},
+          {"bytes_before", l.bytes_before},
+          {"bytes_after", l.bytes_after},
+          {"skipped_reason", OrNull(l.skipped_reason)}};
+}
+
+json LayerJson(const LayerSummary& layer) {
   json steps = json::array();
-  for (const StepRecord& step : input.steps) {
+  for (const LayerStep& step : layer.steps) {
+    json entry = OutcomeJson(step.outcome);
+    entry["step"] = step.step;
+    entry["method"] = step.method;
+    steps.push_back(std::move(entry));
+  }
+  return {{"name", layer.name},
+          {"op", layer.op},
+          {"dims", layer.dims},
+          {"scheme", layer.scheme},
+          {"bits", OrNull(layer.bits)},
+          {"requested_bits", OrNull(layer.requested_bits)},
+          {"rank", OrNull(layer.rank)},
+          {"sparsity", OrNull(layer.sparsity)},
+          {"relative_error", OrNull(layer.relative_error)},
+          {"sqnr_db", SqnrDb(layer.relative_error)},
+          {"parameters", layer.parameters},
+          {"parameters_after", layer.parameters_after},
+          {"bytes_before", layer.bytes_before},
+          {"bytes_after", layer.bytes_after},
+          {"skipped_reason", OrNull(layer.skipped_reason)},
+          {"not_measured", OrNull(layer.not_measured)},
+          {"steps", std::move(steps)}};
+}
+
+json StepsJson(const ReportInput& input) {
+  json steps = json::array();
+  for (const StepRecord& record : input.steps) {
     int done = 0;
     int skipped = 0;
-    for (const LayerOutcome& l : step.outcome.layers) (l.skipped_reason.empty() ? done : skipped)++;
+    for (const LayerOutcome& l : record.outcome.layers) {
+      ++(l.skipped_reason.empty() ? done : skipped);
+    }
     Recipe one;
-    one.steps.push_back(step.step);
+    one.steps.push_back(record.step);
     const json canonical = json::parse(CanonicalJson(one));
-    steps.push_back({{"method", step.step.method},
-                     {"params", canonical["steps"][0][step.step.method]},
+    steps.push_back({{"method", record.step.method},
+                     {"params", canonical["steps"][0][record.step.method]},
                      {"layers_done", done},
                      {"layers_skipped", skipped},
-                     {"seconds", step.seconds},
-                     {"notes", step.outcome.notes}});
+                     {"notes", record.outcome.notes}});
   }
+  return steps;
+}
+
+json InputsJson(const ReportInput& input) {
   json files = json::array();
   for (const InputFile& f : input.files) {
     files.push_back({{"path", f.path}, {"sha256", f.sha256}, {"size_bytes", f.size_bytes}});
@@ -149,28 +139,66 @@ std::string ReportJson(const ReportInput& input) {
   for (const InputDataset& d : input.datasets) {
     datasets.push_back({{"role", d.role}, {"name", d.name}, {"sha256", d.sha256}, {"used", false}});
   }
-  json before = Figures(input.before);
-  json after = Figures(input.after);
+  return {{"files", std::move(files)}, {"datasets", std::move(datasets)}};
+}
+
+json TimingsJson(const ReportInput& input) {
+  json timings = json::object();
+  for (const auto& [phase, seconds] : input.timings) timings[phase] = Finite(seconds);
+  json steps = json::array();
+  for (const StepRecord& record : input.steps) steps.push_back(Finite(record.seconds));
+  timings["steps"] = std::move(steps);
+  return timings;
+}
+
+// Warnings that the figures themselves give rise to.
+void AddWarnings(const ReportInput& input, std::vector<std::string>* warnings) {
+  const int64_t before = input.before.files.file_bytes;
+  const int64_t after = input.after.files.file_bytes;
+  if (after > before) {
+    warnings->push_back(absl::StrCat("the result is larger than the input (", after, " against ",
+                                     before, " bytes); the layers tell where the bytes are"));
+  }
+  for (const std::string& name : input.before.inference.unused_bindings) {
+    const Bindings& known = input.before.inference.bindings;
+    std::vector<std::string> names;
+    for (const auto& [symbol, size] : known) names.push_back(symbol);
+    warnings->push_back(absl::StrCat(
+        "no dimension of an input is called '", name, "'; ",
+        names.empty() ? "all are fixed" : absl::StrCat("there are: ", absl::StrJoin(names, ", "))));
+  }
+}
+
+}  // namespace
+
+std::string ReportJson(const ReportInput& input) {
+  std::vector<std::string> warnings = input.warnings;
+  AddWarnings(input, &warnings);
+  json layers = json::array();
+  for (const LayerSummary& layer : SummarizeLayers(input, &warnings)) {
+    layers.push_back(LayerJson(layer));
+  }
+  const json before = Figures(input.before);
+  const json after = Figures(input.after);
+  const Inference& inference = input.before.inference;
   const json report = {{"schema_version", 1},
                        {"build_id", BuildId()},
                        {"seed", input.recipe.seed},
                        {"recipe", json::parse(CanonicalJson(input.recipe))},
-                       {"inputs", {{"files", files}, {"datasets", datasets}}},
-                       {"bindings", input.before.cost.bindings},
+                       {"inputs", InputsJson(input)},
+                       {"bindings", inference.bindings},
+                       {"assumed_bindings", inference.assumed_bindings},
+                       {"assumptions", inference.assumptions},
+                       {"shape_unknown", inference.shape_unknown},
                        {"before", before},
                        {"after", after},
-                       {"ratios",
-                        {{"file_bytes", Ratio(before["file_bytes"], after["file_bytes"])},
-                         {"gzip_bytes", Ratio(before["gzip_bytes"], after["gzip_bytes"])},
-                         {"weight_bytes", Ratio(before["weight_bytes"], after["weight_bytes"])},
-                         {"macs", Ratio(before["macs"], after["macs"])},
-                         {"energy_pj", Ratio(before["energy_pj"], after["energy_pj"])}}},
+                       {"ratios", Ratios(before, after)},
                        {"energy_source", kEnergySource},
-                       {"layers", MergeLayers(input)},
-                       {"steps", steps},
+                       {"layers", std::move(layers)},
+                       {"steps", StepsJson(input)},
                        {"notes", input.notes},
-                       {"warnings", input.warnings},
-                       {"timings", input.timings}};
+                       {"warnings", warnings},
+                       {"timings", TimingsJson(input)}};
   return report.dump(1, ' ', false, json::error_handler_t::replace);
 }
 

@@ -9,23 +9,32 @@
 
 #include "common/recipe/recipe.h"
 #include "worker/engine/engine.h"
-#include "worker/engine/evaluate/cost.h"
-#include "worker/engine/evaluate/model_size.h"
+#include "worker/engine/evaluate/energy.h"
+#include "worker/engine/evaluate/file_size.h"
+#include "worker/engine/evaluate/weight_error.h"
 #include "worker/engine/methods/method.h"
+#include "worker/engine/ops/shape_inference.h"
 
 namespace lathe::engine {
 
 // One side of the comparison.
 struct ModelFigures {
-  FileBytes files;
-  ConstantCounts constants;
-  Cost cost;
+  FileSizes files;
+  int64_t parameters = 0;
+  int64_t nonzero_parameters = 0;
+  int64_t weight_bytes = 0;  // of all constants, as stored
   int64_t opset = 0;
+  int64_t ir_version = 0;
+  // Of `inference.values`, nothing is kept.
+  Inference inference;
 };
 
 struct StepRecord {
   Step step;
   StepOutcome outcome;
+  // Name of a weight the step saw -> the weight of the input model that it is, or is a part of.
+  // Those of the same name are left out.
+  std::map<std::string, std::string> origins;
   double seconds = 0;
 };
 
@@ -33,20 +42,21 @@ struct ReportInput {
   Recipe recipe;
   std::vector<InputFile> files;
   std::vector<InputDataset> datasets;
-  std::map<std::string, int64_t> bindings;
+  Bindings bindings;
   ModelFigures before;
   ModelFigures after;
   std::vector<StepRecord> steps;
-  // Error of what was written against what was read, by layer: norm(W - W') / norm(W).
-  std::map<std::string, double> layer_errors;
+  std::vector<LayerMeasure> measures;
   std::vector<std::string> notes;
   std::vector<std::string> warnings;
   std::map<std::string, double> timings;  // seconds by phase
 };
 
-// Deterministic but for "timings" and the steps' seconds.
+// Deterministic but for what stands under "timings". Without NaN or infinity.
 std::string ReportJson(const ReportInput& input);
-std::string ReportText(const ReportInput& input);
+
+// The same for people, made from the JSON so that the two cannot disagree.
+std::string ReportText(const std::string& report_json);
 
 }  // namespace lathe::engine
 

@@ -1,11 +1,12 @@
-// The report as a table for terminals, made from its JSON so that the two cannot disagree.
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "worker/engine/evaluate/report.h"
+#include "worker/engine/evaluate/text_table.h"
 
 namespace lathe::engine {
 namespace {
@@ -14,109 +15,146 @@ using nlohmann::json;
 
 constexpr size_t kMaxRows = 60;
 constexpr size_t kMaxName = 44;
+constexpr size_t kMaxScheme = 52;
+constexpr size_t kMaxNamesOfReason = 4;
 
-std::string Grouped(int64_t value) {
-  std::string digits = absl::StrCat(value);
-  for (int at = static_cast<int>(digits.size()) - 3; at > (value < 0 ? 1 : 0); at -= 3)
-    digits.insert(static_cast<size_t>(at), ",");
-  return digits;
+std::string Text(const json& value) { return value.is_string() ? value.get<std::string>() : ""; }
+
+std::string Strings(const json& list) {
+  std::vector<std::string> parts;
+  for (const json& item : list) parts.push_back(Text(item));
+  return absl::StrJoin(parts, ", ");
 }
 
-std::string Shorten(const std::string& name) {
-  if (name.size() <= kMaxName) return name;
-  const size_t side = (kMaxName - 3) / 2;
-  return absl::StrCat(name.substr(0, side), "...", name.substr(name.size() - side));
+std::string Rounded(const json& value, const char* unit = "") {
+  if (!value.is_number()) return "-";
+  return absl::StrFormat("%.1f%s", value.get<double>(), unit);
 }
 
-std::string Align(const std::vector<std::vector<std::string>>& rows, size_t left_columns) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+std::string Summary(const json& report) {
+  struct Line {
+    const char* key;
+    const char* label;
+  };
+  constexpr Line kLines[] = {
+      {"file_bytes", "file bytes"},
+      {"gzip_bytes", "gzip bytes"},
+      {"weight_bytes", "weight bytes"},
+      {"parameters", "parameters"},
+      {"nonzero_parameters", "non-zero parameters"},
+      {"macs", "MACs"},
+      {"energy_pj", "energy, pJ (estimate)"},
+  };
+  std::vector<std::vector<std::string>> rows = {{"", "before", "after", "ratio"}};
+  for (const Line& line : kLines) {
+    const json& ratio = report["ratios"][line.key];
+    const auto number = [&](const char* side) {
+      const double value = report[side][line.key].get<double>();
+      return value < 9e18 ? GroupDigits(static_cast<int64_t>(value))
+                          : absl::StrFormat("%.3g", value);
+    };
+    rows.push_back({line.label, number("before"), number("after"),
+                    ratio.is_number() ? absl::StrFormat("%.2fx", ratio.get<double>()) : "-"});
   }
-  std::string out;
-  for (const auto& row : rows) {
-    std::string line;
-    for (size_t i = 0; i < row.size(); ++i) {
-      const std::string pad(widths[i] - row[i].size(), ' ');
-      absl::StrAppend(&line, i == 0 ? "" : "  ", i < left_columns ? row[i] + pad : pad + row[i]);
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    out += line + "\n";
+  return AlignColumns(rows, 1);
+}
+
+std::string Layers(const json& report) {
+  std::vector<std::vector<std::string>> rows = {
+      {"layer", "op", "what was done", "bytes before", "after", "SQNR dB", "zeros"}};
+  size_t done = 0;
+  for (const json& layer : report["layers"]) {
+    if (!layer["skipped_reason"].is_null() || ++done > kMaxRows) continue;
+    const json& zeros = layer["sparsity"];
+    const json& error = layer["relative_error"];
+    const bool exact = error.is_number() && error.get<double>() == 0;
+    rows.push_back(
+        {ShortenMiddle(Text(layer["name"]), kMaxName), Text(layer["op"]),
+         ShortenMiddle(Text(layer["scheme"]), kMaxScheme),
+         GroupDigits(layer["bytes_before"].get<int64_t>()),
+         GroupDigits(layer["bytes_after"].get<int64_t>()),
+         exact ? "exact" : Rounded(layer["sqnr_db"]),
+         zeros.is_number() ? absl::StrFormat("%.1f%%", 100 * zeros.get<double>()) : "-"});
+  }
+  if (done == 0) return "";
+  std::string out = absl::StrCat("\n", AlignColumns(rows, 3));
+  if (done > kMaxRows) {
+    absl::StrAppend(&out, "... and ", done - kMaxRows, " more; the JSON report has them all\n");
   }
   return out;
 }
 
-std::string Number(const json& value, const char* format) {
-  return value.is_number() ? absl::StrFormat(absl::ParsedFormat<'f'>(format), value.get<double>())
-                           : "";
+std::string Skipped(const json& report) {
+  std::map<std::string, std::vector<std::string>> by_reason;
+  for (const json& layer : report["layers"]) {
+    if (!layer["skipped_reason"].is_null()) {
+      by_reason[Text(layer["skipped_reason"])].push_back(Text(layer["name"]));
+    }
+  }
+  if (by_reason.empty()) return "";
+  std::string out = "\nleft as they were\n";
+  for (const auto& [reason, names] : by_reason) {
+    std::vector<std::string> shown;
+    for (size_t i = 0; i < std::min(names.size(), kMaxNamesOfReason); ++i) {
+      shown.push_back(ShortenMiddle(names[i], kMaxName));
+    }
+    absl::StrAppend(&out, "  ", names.size(), names.size() == 1 ? " layer: " : " layers: ", reason,
+                    " (", absl::StrJoin(shown, ", "), names.size() > shown.size() ? ", ..." : "",
+                    ")\n");
+  }
+  return out;
 }
 
-std::string Summary(const json& report) {
-  std::vector<std::vector<std::string>> rows = {{"", "before", "after", "smaller by"}};
-  const json& before = report["before"];
-  const json& after = report["after"];
-  for (const auto& [key, label] :
-       std::vector<std::pair<const char*, const char*>>{{"file_bytes", "file bytes"},
-                                                        {"gzip_bytes", "gzip bytes"},
-                                                        {"weight_bytes", "weight bytes"},
-                                                        {"parameters", "parameters"},
-                                                        {"nonzero_parameters", "non-zero"},
-                                                        {"macs", "MACs"},
-                                                        {"energy_pj", "energy, pJ (estimate)"}}) {
-    const double from = before[key].get<double>();
-    const double to = after[key].get<double>();
-    rows.push_back({label, Grouped(static_cast<int64_t>(from)), Grouped(static_cast<int64_t>(to)),
-                    to > 0 ? absl::StrFormat("%.2fx", from / to) : ""});
+std::string Lines(const char* title, const std::vector<std::string>& lines) {
+  if (lines.empty()) return "";
+  return absl::StrCat("\n", title, "\n  ", absl::StrJoin(lines, "\n  "), "\n");
+}
+
+// What the figures rest on.
+void AddAssumptions(const json& report, std::vector<std::string>* notes) {
+  if (!report["bindings"].empty()) {
+    std::vector<std::string> sizes;
+    for (const auto& [name, size] : report["bindings"].items()) {
+      sizes.push_back(absl::StrCat(name, "=", size.get<int64_t>()));
+    }
+    const json& assumed = report["assumed_bindings"];
+    notes->push_back(absl::StrCat(
+        "MACs and energy hold for ", absl::StrJoin(sizes, ", "),
+        assumed.empty() ? ""
+                        : absl::StrCat("; not given, and so taken to be 1: ", Strings(assumed))));
   }
-  return Align(rows, 1);
+  const json& incomplete = report["before"]["macs_incomplete"];
+  if (!incomplete.empty()) {
+    notes->push_back(absl::StrCat("MACs of ", incomplete.size(),
+                                  incomplete.size() == 1 ? " node" : " nodes",
+                                  " are not known and not counted: ", Text(incomplete[0]),
+                                  incomplete.size() > 1 ? ", ..." : ""));
+  }
+  for (const json& assumption : report["assumptions"]) {
+    notes->push_back(absl::StrCat("assumed: ", Text(assumption)));
+  }
+  if (report["before"]["gzip_sampled"].get<bool>() || report["after"]["gzip_sampled"].get<bool>()) {
+    notes->push_back("gzip bytes of large files are estimated from a sample");
+  }
 }
 
 }  // namespace
 
-std::string ReportText(const ReportInput& input) {
-  const json report = json::parse(ReportJson(input));
-  std::string out = Summary(report);
-  std::vector<std::vector<std::string>> rows = {
-      {"layer", "op", "what was done", "bytes before", "after", "SQNR dB"}};
-  std::map<std::string, std::vector<std::string>> skipped;
-  size_t done = 0;
-  for (const json& layer : report["layers"]) {
-    const std::string name = layer["name"].get<std::string>();
-    if (!layer["skipped_reason"].is_null()) {
-      skipped[layer["skipped_reason"].get<std::string>()].push_back(name);
-      continue;
-    }
-    if (++done > kMaxRows) continue;
-    rows.push_back(
-        {Shorten(name), layer["op"].get<std::string>(), Shorten(layer["scheme"].get<std::string>()),
-         Grouped(layer["bytes_before"].get<int64_t>()),
-         Grouped(layer["bytes_after"].get<int64_t>()), Number(layer["sqnr_db"], "%.1f")});
-  }
-  if (done > 0) absl::StrAppend(&out, "\n", Align(rows, 3));
-  if (done > kMaxRows)
-    absl::StrAppend(&out, "... and ", done - kMaxRows, " more; all are in the JSON report\n");
-  if (!skipped.empty()) absl::StrAppend(&out, "\nleft as they were:\n");
-  for (auto& [reason, names] : skipped) {
-    const size_t count = names.size();
-    std::vector<std::string> shown;
-    for (size_t i = 0; i < std::min<size_t>(count, 4); ++i) shown.push_back(Shorten(names[i]));
-    absl::StrAppend(&out, "  ", count, count == 1 ? " layer: " : " layers: ", reason, " (",
-                    absl::StrJoin(shown, ", "), count > shown.size() ? ", ..." : "", ")\n");
-  }
+std::string ReportText(const std::string& report_json) {
+  const json report = json::parse(report_json);
+  std::string out = absl::StrCat(Summary(report), Layers(report), Skipped(report));
   std::vector<std::string> notes;
   for (const json& step : report["steps"]) {
-    for (const json& note : step["notes"])
-      notes.push_back(
-          absl::StrCat(step["method"].get<std::string>(), ": ", note.get<std::string>()));
+    for (const json& note : step["notes"]) {
+      notes.push_back(absl::StrCat(Text(step["method"]), ": ", Text(note)));
+    }
   }
-  for (const json& note : report["notes"]) notes.push_back(note.get<std::string>());
-  if (!notes.empty()) absl::StrAppend(&out, "\nnotes:\n  ", absl::StrJoin(notes, "\n  "), "\n");
-  if (!report["warnings"].empty()) {
-    absl::StrAppend(&out, "\nwarnings:\n");
-    for (const json& warning : report["warnings"])
-      absl::StrAppend(&out, "  ", warning.get<std::string>(), "\n");
-  }
+  for (const json& note : report["notes"]) notes.push_back(Text(note));
+  AddAssumptions(report, &notes);
+  absl::StrAppend(&out, Lines("notes", notes));
+  std::vector<std::string> warnings;
+  for (const json& warning : report["warnings"]) warnings.push_back(Text(warning));
+  absl::StrAppend(&out, Lines("warnings", warnings));
   return out;
 }
 

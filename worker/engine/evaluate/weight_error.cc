@@ -2,192 +2,353 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
+#include <unordered_map>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "worker/engine/evaluate/constant_evaluator.h"
+#include "worker/engine/evaluate/linear_operand.h"
 #include "worker/engine/graph/edit.h"
 #include "worker/engine/graph/layers.h"
+#include "worker/engine/linalg/products.h"
+#include "worker/engine/ops/value_fact.h"
 
 namespace lathe::engine {
 namespace {
 
-// Graphs in the order of ForEachGraph, which edits do not change.
-std::vector<const Graph*> Graphs(const Model& model) {
+// A piece of work: large enough to pay for itself, small enough that nothing large is decoded twice
+// over.
+constexpr int64_t kPieceElements = int64_t{256} << 10;
+// Operators between a layer's output and the one that multiplies by its weight: Add for a bias.
+constexpr int kMaxStepsBack = 4;
+
+struct Sums {
+  double change = 0;
+  double norm = 0;
+  int64_t nonzero_before = 0;
+  int64_t nonzero_after = 0;
+
+  void Add(const Sums& other) {
+    change += other.change;
+    norm += other.norm;
+    nonzero_before += other.nonzero_before;
+    nonzero_after += other.nonzero_after;
+  }
+};
+
+Sums Compare(const float* before, const float* after, int64_t count) {
+  Sums sums;
+  for (int64_t i = 0; i < count; ++i) {
+    const double w = before[i];
+    const double d = w - static_cast<double>(after[i]);
+    sums.change += d * d;
+    sums.norm += w * w;
+    sums.nonzero_before += before[i] != 0;
+    sums.nonzero_after += after[i] != 0;
+  }
+  return sums;
+}
+
+int64_t CountNonzero(const std::vector<float>& values) {
+  return static_cast<int64_t>(values.size()) -
+         static_cast<int64_t>(std::count(values.begin(), values.end(), 0.0f));
+}
+
+int64_t Elements(const Shape& dims) {
+  ValueFact fact;
+  fact.dims = dims;
+  fact.ranked = true;
+  return fact.size();
+}
+
+// A constant that is read in parts where that is possible, and as a whole otherwise.
+class Source {
+ public:
+  static absl::StatusOr<Source> Open(const ConstantEvaluator& evaluator, const Graph* graph,
+                                     const std::string& value) {
+    Source source(evaluator, graph, value);
+    ASSIGN_OR_RETURN(source.plan_, evaluator.Plan(graph, value));
+    if (!source.plan_.by_rows) {
+      ASSIGN_OR_RETURN(source.whole_, evaluator.Evaluate(graph, value));
+    }
+    return source;
+  }
+  const Shape& dims() const { return plan_.dims; }
+  bool by_rows() const { return plan_.by_rows; }
+  const std::vector<float>& whole() const { return whole_; }
+  // Rows of a constant that is read by rows.
+  absl::StatusOr<std::vector<float>> Rows(int64_t begin, int64_t end) const {
+    return evaluator_->Evaluate(graph_, value_, RowRange{begin, end});
+  }
+  absl::StatusOr<std::vector<float>> All() const {
+    if (!plan_.by_rows) return whole_;
+    return evaluator_->Evaluate(graph_, value_);
+  }
+
+ private:
+  Source(const ConstantEvaluator& evaluator, const Graph* graph, std::string value)
+      : evaluator_(&evaluator), graph_(graph), value_(std::move(value)) {}
+
+  const ConstantEvaluator* evaluator_;
+  const Graph* graph_;
+  std::string value_;
+  ConstantPlan plan_;
+  std::vector<float> whole_;
+};
+
+std::vector<const Graph*> GraphsInOrder(const Model& model) {
   std::vector<const Graph*> graphs;
-  ForEachGraph(model, [&](const Graph& graph) { graphs.push_back(&graph); });
+  ForEachGraph(model, [&graphs](const Graph& graph) { graphs.push_back(&graph); });
   return graphs;
 }
 
-const Node* ProducerOf(const Graph& graph, const std::string& value) {
-  for (const auto& node : graph.nodes) {
-    for (const std::string& output : node->outputs) {
-      if (output == value) return node.get();
+class Measurer {
+ public:
+  Measurer(Model& original, const Model& compressed, Parallel& parallel)
+      : before_index_(original),
+        after_index_(compressed),
+        before_(before_index_),
+        after_(after_index_),
+        parallel_(parallel) {
+    const std::vector<const Graph*> graphs = GraphsInOrder(original);
+    after_graphs_ = GraphsInOrder(compressed);
+    for (size_t i = 0; i < graphs.size(); ++i) ordinal_[graphs[i]] = i;
+  }
+
+  LayerMeasure Measure(const Weight& weight) {
+    LayerMeasure measure;
+    measure.name = weight.name;
+    measure.blocked_reason = weight.blocked_reason;
+    measure.dims = weight.dims;
+    if (weight.uses.empty()) return measure;
+    const WeightUse& use = weight.uses.front();
+    measure.op = RoleName(*use.node, use.role);
+    if (!weight.blocked_reason.empty()) {
+      CountAlone(weight, use, &measure);
+      return measure;
+    }
+    const absl::Status status = MeasureUse(use, &measure);
+    if (!status.ok()) {
+      measure.not_measured = std::string(status.message());
+      CountAlone(weight, use, &measure);
+    }
+    return measure;
+  }
+
+ private:
+  // A weight that was left as it is: its elements count the same before and after.
+  void CountAlone(const Weight& weight, const WeightUse& use, LayerMeasure* measure) const {
+    measure->parameters_before = weight.size();
+    measure->nonzero_before = weight.size();
+    absl::StatusOr<std::vector<float>> values = absl::UnimplementedError("");
+    if (use.node->op_type == "MatMulNBits") {
+      const auto operand = ReadLinearOperand(before_, before_index_, use.graph, *use.node);
+      if (operand.ok()) values = operand->values;
+    } else if (static_cast<size_t>(use.input) < use.node->inputs.size()) {
+      const std::string& operand = use.node->inputs[static_cast<size_t>(use.input)];
+      values = before_.Evaluate(use.graph, operand);
+      if (values.ok()) SubtractZeroPoint(use, &*values);
+    }
+    if (values.ok()) {
+      measure->parameters_before = static_cast<int64_t>(values->size());
+      measure->nonzero_before = CountNonzero(*values);
+    }
+    measure->parameters_after = measure->parameters_before;
+    measure->nonzero_after = measure->nonzero_before;
+  }
+
+  // Operators on integers take the weight's zero point as an input of their own: one number, or one
+  // an output channel, along axis 0 of convolutions and the last axis of products.
+  void SubtractZeroPoint(const WeightUse& use, std::vector<float>* values) const {
+    size_t at = 0;
+    const std::string& op = use.node->op_type;
+    if (op == "ConvInteger" || op == "MatMulInteger" || op == "DynamicQuantizeMatMul") at = 3;
+    if (op == "QLinearConv" || op == "QLinearMatMul" || op == "MatMulIntegerToFloat") at = 5;
+    if (at == 0 || at >= use.node->inputs.size() || use.node->inputs[at].empty()) return;
+    const auto zeros = before_.Evaluate(use.graph, use.node->inputs[at]);
+    if (!zeros.ok() || zeros->empty() || values->size() % zeros->size() != 0) return;
+    const bool leading = op == "ConvInteger" || op == "QLinearConv";
+    const size_t run = values->size() / zeros->size();
+    for (size_t i = 0; i < values->size(); ++i) {
+      (*values)[i] -= (*zeros)[leading ? i / run : i % zeros->size()];
     }
   }
-  return nullptr;
-}
 
-struct Matrix {
-  int64_t rows = 0;
-  int64_t columns = 0;
-  std::vector<float> values;
+  absl::Status MeasureUse(const WeightUse& use, LayerMeasure* measure) {
+    const auto ordinal = ordinal_.find(use.graph);
+    if (ordinal == ordinal_.end() || ordinal->second >= after_graphs_.size()) {
+      return absl::NotFoundError("its graph is not in the compressed model");
+    }
+    const Graph* graph = after_graphs_[ordinal->second];
+    const auto named = std::find_if(use.node->outputs.begin(), use.node->outputs.end(),
+                                    [](const std::string& name) { return !name.empty(); });
+    if (named == use.node->outputs.end()) return absl::NotFoundError("it has no output");
+    const Definition* made = after_index_.Resolve(graph, *named);
+    if (made == nullptr || made->kind != Definition::Kind::kNode) {
+      return absl::NotFoundError(
+          absl::StrCat("'", *named, "' is not computed in the compressed model"));
+    }
+    ASSIGN_OR_RETURN(
+        const Source before,
+        Source::Open(before_, use.graph, use.node->inputs[static_cast<size_t>(use.input)]));
+    measure->dims = before.dims();
+    measure->parameters_before = Elements(before.dims());
+    if (use.role == WeightRole::kEmbedding) {
+      ASSIGN_OR_RETURN(const Source after, Source::Open(after_, graph, *named));
+      return CompareSources(before, after, measure);
+    }
+    const Node* node = made->node;
+    for (int step = 0; step < kMaxStepsBack; ++step) {
+      const bool same_op = node->op_type == use.node->op_type && node->domain == use.node->domain;
+      if (same_op && static_cast<size_t>(use.input) < node->inputs.size()) {
+        auto after = Source::Open(after_, graph, node->inputs[static_cast<size_t>(use.input)]);
+        const bool same_form =
+            node->IntAttribute("transB", 0) == use.node->IntAttribute("transB", 0);
+        if (after.ok() && after->dims() == before.dims() && same_form) {
+          return CompareSources(before, *after, measure);
+        }
+        if (!after.ok()) return after.status();
+      }
+      if (same_op || node->op_type == "MatMulNBits" || node->Is("MatMul") || node->Is("Gemm")) {
+        return MeasureLinear(use, graph, *node, measure);
+      }
+      // A bias, a cast or a reshape stands after the product.
+      const Node* earlier = ComputedInput(graph, *node);
+      if (earlier == nullptr) break;
+      node = earlier;
+    }
+    return absl::UnimplementedError("its new form is not understood");
+  }
+
+  // The node that makes the one input of `node` which is not constant.
+  const Node* ComputedInput(const Graph* graph, const Node& node) const {
+    for (const std::string& input : node.inputs) {
+      const Definition* definition = input.empty() ? nullptr : after_index_.Resolve(graph, input);
+      if (definition == nullptr || definition->kind != Definition::Kind::kNode) continue;
+      if (!after_.Plan(graph, input).ok()) return definition->node;
+    }
+    return nullptr;
+  }
+
+  static absl::Status Finish(const Sums& sums, LayerMeasure* measure) {
+    measure->nonzero_before = sums.nonzero_before;
+    measure->nonzero_after = sums.nonzero_after;
+    if (!std::isfinite(sums.norm) || !std::isfinite(sums.change)) {
+      measure->not_measured = "it holds values that are not finite";
+    } else if (sums.norm > 0) {
+      measure->relative_error = std::sqrt(sums.change / sums.norm);
+    } else if (sums.change == 0) {
+      measure->relative_error = 0;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CompareSources(const Source& before, const Source& after, LayerMeasure* measure) {
+    if (before.dims() != after.dims()) {
+      return absl::UnimplementedError("it has another shape in the compressed model");
+    }
+    const int64_t elements = Elements(before.dims());
+    measure->parameters_after = elements;
+    const int64_t rows = before.dims().empty() ? 1 : before.dims()[0];
+    const int64_t width = rows == 0 ? 0 : elements / rows;
+    const int64_t rows_a_piece = std::max<int64_t>(1, kPieceElements / std::max<int64_t>(1, width));
+    const int64_t pieces = (rows + rows_a_piece - 1) / rows_a_piece;
+    std::vector<Sums> sums(static_cast<size_t>(pieces));
+    std::vector<absl::Status> failed(static_cast<size_t>(pieces));
+    parallel_.Run(pieces, [&](int64_t p) {
+      const int64_t begin = p * rows_a_piece;
+      const int64_t end = std::min(rows, begin + rows_a_piece);
+      std::vector<float> left;
+      std::vector<float> right;
+      const float* a = before.whole().data() + begin * width;
+      const float* b = after.whole().data() + begin * width;
+      for (const bool is_left : {true, false}) {
+        const Source& source = is_left ? before : after;
+        if (!source.by_rows()) continue;
+        auto values = source.Rows(begin, end);
+        if (!values.ok()) {
+          failed[static_cast<size_t>(p)] = values.status();
+          return;
+        }
+        (is_left ? left : right) = *std::move(values);
+        (is_left ? a : b) = (is_left ? left : right).data();
+      }
+      sums[static_cast<size_t>(p)] = Compare(a, b, (end - begin) * width);
+    });
+    Sums total;
+    for (size_t p = 0; p < sums.size(); ++p) {
+      RETURN_IF_ERROR(failed[p]);
+      total.Add(sums[p]);
+    }
+    return Finish(total, measure);
+  }
+
+  // The weight has become another operator's, or two factors.
+  absl::Status MeasureLinear(const WeightUse& use, const Graph* graph, const Node& node,
+                             LayerMeasure* measure) {
+    ASSIGN_OR_RETURN(LinearOperand was,
+                     ReadLinearOperand(before_, before_index_, use.graph, *use.node));
+    ASSIGN_OR_RETURN(LinearOperand now, ReadLinearOperand(after_, after_index_, graph, node));
+    if (was.in == now.in && was.out == now.out) {
+      MakeOutMajor(&was);
+      MakeOutMajor(&now);
+      measure->parameters_after = static_cast<int64_t>(now.values.size());
+      return Finish(
+          Compare(was.values.data(), now.values.data(), static_cast<int64_t>(was.values.size())),
+          measure);
+    }
+    const Definition* first = after_index_.Resolve(graph, now.data);
+    if (first == nullptr || first->kind != Definition::Kind::kNode || was.out != now.out) {
+      return absl::UnimplementedError("it has another shape in the compressed model");
+    }
+    ASSIGN_OR_RETURN(LinearOperand inner,
+                     ReadLinearOperand(after_, after_index_, graph, *first->node));
+    if (inner.in != was.in || inner.out != now.in) {
+      return absl::UnimplementedError("its factors do not fit together");
+    }
+    for (LinearOperand* operand : {&was, &now, &inner}) MakeOutMajor(operand);
+    Sums sums;
+    sums.nonzero_before = CountNonzero(was.values);
+    sums.nonzero_after = CountNonzero(now.values) + CountNonzero(inner.values);
+    sums.norm = SquaredNorm(was.values.data(), was.in * was.out, parallel_);
+    sums.change = SquaredResidual(was.out, was.in, now.in, was.values.data(), now.values.data(),
+                                  inner.values.data(), parallel_);
+    measure->parameters_after =
+        static_cast<int64_t>(now.values.size()) + static_cast<int64_t>(inner.values.size());
+    return Finish(sums, measure);
+  }
+
+  static void MakeOutMajor(LinearOperand* operand) {
+    if (operand->out_major) return;
+    operand->values = Transposed(operand->in, operand->out, operand->values.data());
+    operand->out_major = true;
+  }
+
+  ScopeIndex before_index_;
+  ScopeIndex after_index_;
+  ConstantEvaluator before_;
+  ConstantEvaluator after_;
+  Parallel& parallel_;
+  std::unordered_map<const Graph*, size_t> ordinal_;
+  std::vector<const Graph*> after_graphs_;
 };
-
-std::optional<Matrix> ToMatrix(const Node& node, std::optional<FloatArray> array) {
-  if (!array || array->dims.size() < 2) return std::nullopt;
-  for (size_t i = 2; i < array->dims.size(); ++i) {
-    if (array->dims[i] != 1) return std::nullopt;  // 1x1 kernels only
-  }
-  Matrix m{array->dims[0], array->dims[1], std::move(array->values)};
-  if (node.op_type == "Gemm" && node.IntAttribute("transB", 0) != 0) {
-    Matrix t{m.columns, m.rows, std::vector<float>(m.values.size())};
-    for (int64_t i = 0; i < m.rows; ++i) {
-      for (int64_t j = 0; j < m.columns; ++j)
-        t.values[j * m.rows + i] = m.values[i * m.columns + j];
-    }
-    return t;
-  }
-  return m;
-}
-
-Matrix Product(const Matrix& a, const Matrix& b) {
-  Matrix out{a.rows, b.columns, std::vector<float>(static_cast<size_t>(a.rows * b.columns))};
-  for (int64_t i = 0; i < a.rows; ++i) {
-    for (int64_t k = 0; k < a.columns; ++k) {
-      const float v = a.values[i * a.columns + k];
-      const float* row = b.values.data() + k * b.columns;
-      float* to = out.values.data() + i * out.columns;
-      for (int64_t j = 0; j < b.columns; ++j) to[j] += v * row[j];
-    }
-  }
-  return out;
-}
-
-// The constant operand of a node.
-std::optional<FloatArray> ConstantOperand(const ConstantEvaluator& evaluator, const Node& node) {
-  for (size_t i = 0; i < std::min<size_t>(node.inputs.size(), 2); ++i) {
-    if (auto array = evaluator.Evaluate(node.inputs[i]); array && array->dims.size() >= 2)
-      return array;
-  }
-  return std::nullopt;
-}
-
-// A layer split in two: y = second(first(x)).
-std::optional<Matrix> FactoredWeight(const Graph& graph, const ConstantEvaluator& evaluator,
-                                     const Node& second) {
-  const Node* first = nullptr;
-  for (size_t i = 0; i < std::min<size_t>(second.inputs.size(), 2); ++i) {
-    const Node* producer = ProducerOf(graph, second.inputs[i]);
-    if (producer != nullptr && producer->name.find("/low_rank_a") != std::string::npos)
-      first = producer;
-  }
-  if (first == nullptr) return std::nullopt;
-  const std::optional<Matrix> a = ToMatrix(*first, ConstantOperand(evaluator, *first));
-  const std::optional<Matrix> b = ToMatrix(second, ConstantOperand(evaluator, second));
-  if (!a || !b) return std::nullopt;
-  // x A B for products from the right; B (A x) for convolutions and from the left.
-  if (second.op_type != "Conv" && a->columns == b->rows) return Product(*a, *b);
-  if (b->columns == a->rows) return Product(*b, *a);
-  return std::nullopt;
-}
-
-// A table that is looked up as integers and scaled afterwards: Mul(Cast(Gather(q, i)),
-// Gather(scale, i)) and its kin.
-std::optional<FloatArray> GatheredTable(const Graph& graph, const ConstantEvaluator& evaluator,
-                                        const Node& node) {
-  const auto side = [&](const std::string& value) { return ProducerOf(graph, value); };
-  const auto table = [&](const Node* n) -> std::optional<FloatArray> {
-    while (n != nullptr && n->op_type == "Cast") n = side(n->inputs[0]);
-    return n != nullptr && n->op_type == "Gather" ? evaluator.Evaluate(n->inputs[0]) : std::nullopt;
-  };
-  if (node.op_type == "Cast" || node.op_type == "Gather") return table(&node);
-  if ((node.op_type != "Mul" && node.op_type != "Sub") || node.inputs.size() != 2)
-    return std::nullopt;
-  const Node* left = side(node.inputs[0]);
-  if (left == nullptr) return std::nullopt;
-  std::optional<FloatArray> q =
-      left->op_type == "Sub" ? GatheredTable(graph, evaluator, *left) : table(left);
-  std::optional<FloatArray> other = table(side(node.inputs[1]));
-  if (!other) other = evaluator.Evaluate(node.inputs[1]);
-  if (!q || !other || q->dims.empty() || other->values.empty()) return std::nullopt;
-  const size_t row = q->values.size() / static_cast<size_t>(q->dims[0]);
-  for (size_t i = 0; i < q->values.size(); ++i) {
-    const float o = other->values.size() == 1 ? other->values[0]
-                                              : other->values[(i / row) % other->values.size()];
-    q->values[i] = node.op_type == "Mul" ? q->values[i] * o : q->values[i] - o;
-  }
-  return q;
-}
-
-std::optional<double> RelativeError(const std::vector<float>& before,
-                                    const std::vector<float>& after) {
-  if (before.size() != after.size()) return std::nullopt;
-  double signal = 0;
-  double noise = 0;
-  for (size_t i = 0; i < before.size(); ++i) {
-    const double d = static_cast<double>(before[i]) - after[i];
-    signal += static_cast<double>(before[i]) * before[i];
-    noise += d * d;
-  }
-  if (signal == 0) return noise == 0 ? std::optional<double>(0) : std::nullopt;
-  return std::sqrt(noise / signal);
-}
 
 }  // namespace
 
-std::map<std::string, double> WeightErrors(Model& original, const Model& written) {
-  std::map<std::string, double> errors;
-  const std::vector<const Graph*> before = Graphs(original);
-  const std::vector<const Graph*> after = Graphs(written);
-  if (before.size() != after.size()) return errors;
-  std::map<const Graph*, size_t> ordinal;
-  for (size_t i = 0; i < before.size(); ++i) ordinal[before[i]] = i;
-  std::map<size_t, std::pair<std::optional<ConstantEvaluator>, std::optional<ConstantEvaluator>>>
-      evaluators;
-  for (const Weight& weight : FindWeights(original)) {
-    if (weight.uses.empty() || !weight.blocked_reason.empty()) continue;
-    const WeightUse& use = weight.uses[0];
-    const auto where = ordinal.find(use.graph);
-    std::string output;
-    for (const std::string& name : use.node->outputs) {
-      if (output.empty()) output = name;
+absl::StatusOr<std::vector<LayerMeasure>> MeasureWeights(Model& original, const Model& compressed,
+                                                         Parallel& parallel,
+                                                         const std::function<bool()>& cancelled) {
+  const std::vector<Weight> weights = FindWeights(original);
+  Measurer measurer(original, compressed, parallel);
+  std::vector<LayerMeasure> measures;
+  for (const Weight& weight : weights) {
+    if (cancelled && cancelled()) {
+      return absl::CancelledError(absl::StrCat("cancelled while measuring '", weight.name, "'"));
     }
-    if (where == ordinal.end() || output.empty()) continue;
-    auto& [from, to] = evaluators[where->second];
-    if (!from) from.emplace(*before[where->second]);
-    if (!to) to.emplace(*after[where->second]);
-    const Graph& graph = *after[where->second];
-    const Node* node = ProducerOf(graph, output);
-    const std::optional<FloatArray> reference =
-        from->Evaluate(use.node->inputs[static_cast<size_t>(use.input)]);
-    if (node == nullptr || !reference) continue;
-    std::vector<float> now;
-    if (node->name.find("/low_rank_b") != std::string::npos) {
-      std::optional<Matrix> product = FactoredWeight(graph, *to, *node);
-      if (!product) continue;
-      if (use.node->op_type == "Gemm" && use.node->IntAttribute("transB", 0) != 0) {
-        // [K, N] as the operator multiplies; the source is [N, K].
-        Matrix t{product->columns, product->rows, std::vector<float>(product->values.size())};
-        for (int64_t i = 0; i < product->rows; ++i) {
-          for (int64_t j = 0; j < product->columns; ++j)
-            t.values[j * product->rows + i] = product->values[i * product->columns + j];
-        }
-        product = std::move(t);
-      }
-      now = std::move(product->values);
-    } else if (use.role == WeightRole::kEmbedding) {
-      std::optional<FloatArray> table = GatheredTable(graph, *to, *node);
-      if (!table) continue;
-      now = std::move(table->values);
-    } else if (static_cast<size_t>(use.input) < node->inputs.size()) {
-      std::optional<FloatArray> array = to->Evaluate(node->inputs[static_cast<size_t>(use.input)]);
-      if (!array) continue;
-      now = std::move(array->values);
-    }
-    if (const auto error = RelativeError(reference->values, now)) errors[weight.name] = *error;
+    measures.push_back(measurer.Measure(weight));
   }
-  return errors;
+  return measures;
 }
 
 }  // namespace lathe::engine

@@ -1,18 +1,52 @@
-// How far each layer's weights are from what they were, measured on the file that was written.
+// How far the weights of a compressed model are from the original's, measured on what was written.
 #ifndef LATHE_WORKER_ENGINE_EVALUATE_WEIGHT_ERROR_H_
 #define LATHE_WORKER_ENGINE_EVALUATE_WEIGHT_ERROR_H_
 
-#include <map>
+#include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "worker/engine/graph/model.h"
+#include "worker/engine/tensor/parallel.h"
 
 namespace lathe::engine {
 
-// norm(W - W') / norm(W), Frobenius, for every weight of `original` whose operator, or pair of
-// low-rank operators, can be found in `written` by the name of its node and evaluated. Layers that
-// cannot are left out. One layer at a time is held in memory.
-std::map<std::string, double> WeightErrors(Model& original, const Model& written);
+// One weight of the original model (Weight of graph/layers.h) and what has become of it.
+struct LayerMeasure {
+  std::string name;            // Weight::name
+  std::string op;              // RoleName
+  std::string blocked_reason;  // Weight::blocked_reason
+  Shape dims;  // as the operator sees it, where it could be read; otherwise as stored
+  int64_t parameters_before = 0;
+  int64_t nonzero_before = 0;
+  int64_t parameters_after = 0;  // of two factors: of both
+  int64_t nonzero_after = 0;
+  // norm(W - W') / norm(W), Frobenius, W' decoded from the compressed model; of factors, their
+  // product. Absent when the weight was left alone by design (blocked) or could not be decoded.
+  std::optional<double> relative_error;
+  std::string not_measured;  // why not, for a weight that is not blocked
+};
+
+// Measures every weight of `original` in `compressed`, which came from it by methods: the same
+// graphs in the same order, the outputs of weighted operators under their old names. One layer, or
+// a part of one, is decoded at a time. CANCELLED when `cancelled` says so.
+absl::StatusOr<std::vector<LayerMeasure>> MeasureWeights(Model& original, const Model& compressed,
+                                                         Parallel& parallel,
+                                                         const std::function<bool()>& cancelled);
+
+// Elements of constants that are parameters, but no weights: biases, normalizations and other
+// constants of float types that are not part of a stored weight.
+struct OtherParameters {
+  int64_t parameters = 0;
+  int64_t nonzero = 0;
+};
+OtherParameters CountOtherParameters(Model& model);
+
+// Bytes of all constants of the model, as stored.
+int64_t ConstantBytes(const Model& model);
 
 }  // namespace lathe::engine
 

@@ -1,0 +1,295 @@
+#include "worker/engine/compress_run.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "common/recipe/text.h"
+#include "common/recipe/validate.h"
+#include "common/status_macros.h"
+#include "worker/engine/engine_status.h"
+#include "worker/engine/evaluate/written_model.h"
+#include "worker/engine/graph/clone.h"
+#include "worker/engine/graph/edit.h"
+#include "worker/engine/graph/layers.h"
+#include "worker/engine/graph/reader.h"
+#include "worker/engine/graph/verifier.h"
+#include "worker/engine/graph/writer.h"
+#include "worker/engine/methods/method.h"
+#include "worker/engine/passes/inline_functions.h"
+
+namespace lathe::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Shares of the progress.
+constexpr double kReadEnd = 0.05;
+constexpr double kStepsEnd = 0.80;
+constexpr double kWriteEnd = 0.90;
+
+constexpr int64_t kMaxBinding = int64_t{1} << 31;
+
+Inference CostOf(const Model& model, const Bindings& bindings) {
+  Inference inference = InferShapes(model, bindings);
+  inference.values.clear();
+  inference.node_macs.clear();
+  return inference;
+}
+
+// Plain reads and writes: a job's sandbox lets no other calls through.
+absl::StatusOr<int64_t> CopyFile(const std::string& from, const std::string& to) {
+  std::ifstream in(from, std::ios::binary);
+  std::ofstream out(to, std::ios::binary | std::ios::trunc);
+  std::vector<char> buffer(1 << 20);
+  int64_t bytes = 0;
+  while (in && out) {
+    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    out.write(buffer.data(), in.gcount());
+    bytes += in.gcount();
+  }
+  out.close();
+  if (!in.eof() || !out) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("copying the input to ", to, " failed; is the disk full?"));
+  }
+  return bytes;
+}
+
+absl::Status Bug(absl::string_view what, const absl::Status& status) {
+  return absl::InternalError(absl::StrCat(what, " (a bug in Lathe): ", status.message()));
+}
+
+}  // namespace
+
+CompressRun::CompressRun(const CompressRequest& request, const Hooks& hooks)
+    : request_(request),
+      hooks_(hooks),
+      parallel_(request.threads > 1 ? MakeThreadPool(request.threads) : MakeSerial()) {}
+
+absl::Status CompressRun::Run(CompressResult* result) {
+  const double start = Now();
+  double last = start;
+  const auto lap = [this, &last](const char* phase) {
+    const double now = Now();
+    report_.timings[phase] = now - last;
+    last = now;
+  };
+  RETURN_IF_ERROR(ReadRecipe());
+  RETURN_IF_ERROR(ReadInput());
+  lap("read");
+  RETURN_IF_ERROR(ApplySteps());
+  last = Now();
+  RETURN_IF_ERROR(WriteOutput(result));
+  lap("write");
+  RETURN_IF_ERROR(CheckOutput(*result));
+  lap("check");
+  RETURN_IF_ERROR(MeasureOutput(*result));
+  lap("measure");
+  report_.timings["total"] = Now() - start;
+  result->report_json = ReportJson(report_);
+  result->report_text = ReportText(result->report_json);
+  const auto before = static_cast<double>(report_.before.files.file_bytes);
+  const auto after = static_cast<double>(report_.after.files.file_bytes);
+  result->compression_ratio = after > 0 ? before / after : 1;
+  Tell(steps(), "report", 1, "done");
+  return absl::OkStatus();
+}
+
+absl::Status CompressRun::CheckCancelled() const {
+  if (hooks_.cancelled && hooks_.cancelled()) return absl::CancelledError("the job was cancelled");
+  return absl::OkStatus();
+}
+
+void CompressRun::Tell(int step, const std::string& stage, double fraction,
+                       const std::string& message) {
+  told_ = std::clamp(fraction, told_, 1.0);
+  if (hooks_.progress) hooks_.progress({step, steps(), stage, told_, message});
+}
+
+void CompressRun::Log(const std::string& line) const {
+  if (hooks_.log) hooks_.log(line);
+}
+
+absl::Status CompressRun::ReadRecipe() {
+  absl::StatusOr<Recipe> recipe = ParseRecipe(request_.recipe_json);
+  if (!recipe.ok()) return WithReason(recipe.status(), "INVALID_RECIPE");
+  report_.recipe = *std::move(recipe);
+  RETURN_IF_ERROR(WithReason(ViolationsToStatus(ValidateRecipe(report_.recipe)), "INVALID_RECIPE"));
+  for (const auto& [name, size] : request_.bindings) {
+    if (size >= 0 && size <= kMaxBinding) continue;
+    return WithReason(absl::InvalidArgumentError(absl::StrCat(
+                          "binding '", name, "' must be in [0, ", kMaxBinding, "], got ", size)),
+                      "INVALID_RECIPE");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CompressRun::ReadInput() {
+  Tell(0, "read", 0, request_.main_file);
+  absl::StatusOr<Model> model = ReadModel(request_.input_folder, request_.main_file);
+  if (!model.ok()) return ModelError(model.status());
+  model_ = *std::move(model);
+  RETURN_IF_ERROR(ModelError(VerifyModel(model_)));
+  RETURN_IF_ERROR(CheckCancelled());
+  report_.files = request_.input_files;
+  report_.datasets = request_.datasets;
+  report_.bindings = request_.bindings;
+  if (!report_.datasets.empty()) {
+    report_.notes.push_back("no step of this recipe uses data; the datasets were not read");
+  }
+  ModelFigures& before = report_.before;
+  before.inference = CostOf(model_, request_.bindings);
+  before.opset = model_.OpsetVersion("");
+  before.ir_version = model_.ir_version;
+  before.weight_bytes = ConstantBytes(model_);
+  ASSIGN_OR_RETURN(before.files,
+                   MeasureFiles(request_.input_folder, model_.source_files, *parallel_));
+  RETURN_IF_ERROR(ModelError(InlineFunctions(model_, &report_.notes)));
+  original_ = CloneModel(model_);
+  Tell(0, "read", kReadEnd, request_.main_file);
+  return CheckCancelled();
+}
+
+std::map<std::string, std::string> CompressRun::Origins() {
+  for (const Weight& weight : FindWeights(model_)) {
+    if (weight.uses.empty()) continue;
+    const std::string& origin = weight.uses.front().node->provenance.origin;
+    if (origin.empty() || origin == weight.name) continue;
+    const auto root = parts_.find(origin);
+    parts_.emplace(weight.name, root == parts_.end() ? origin : root->second);
+  }
+  return parts_;
+}
+
+absl::Status CompressRun::ApplySteps() {
+  const double share = (kStepsEnd - kReadEnd) / std::max(1, steps());
+  for (int i = 0; i < steps(); ++i) {
+    RETURN_IF_ERROR(ApplyStep(i, kReadEnd + share * i, kReadEnd + share * (i + 1)));
+    RETURN_IF_ERROR(CheckCancelled());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CompressRun::ApplyStep(int index, double from, double to) {
+  const Step& step = report_.recipe.steps[static_cast<size_t>(index)];
+  const Method* method = FindMethodImpl(step.method);
+  if (method == nullptr) {
+    return WithReason(absl::UnimplementedError(
+                          absl::StrCat("steps[", index, "]: this worker has no method ",
+                                       step.method, "; it is older or newer than the server")),
+                      "INVALID_RECIPE");
+  }
+  const double start = Now();
+  StepRecord& record = report_.steps.emplace_back();
+  record.step = step;
+  record.origins = Origins();
+  Tell(index, step.method, from, "");
+  StepContext ctx{model_,
+                  step,
+                  report_.recipe.seed,
+                  *parallel_,
+                  [this, index, &step, from, to](double fraction, const std::string& message) {
+                    const double within = std::clamp(fraction, 0.0, 1.0);
+                    Tell(index, step.method, from + (to - from) * within, message);
+                  },
+                  [this] { return hooks_.cancelled && hooks_.cancelled(); },
+                  record.outcome};
+  RETURN_IF_ERROR(ModelError(method->apply(ctx)));
+  RemoveUnusedConstants(model_);
+  const absl::Status valid = VerifyModel(model_);
+  if (!valid.ok()) {
+    return Bug(absl::StrCat("after steps[", index, "], ", step.method,
+                            ", the model is not valid any more"),
+               valid);
+  }
+  record.seconds = Now() - start;
+  int done = 0;
+  for (const LayerOutcome& layer : record.outcome.layers) done += layer.skipped_reason.empty();
+  changed_ = changed_ || done > 0;
+  Log(absl::StrCat(step.method, ": ", done, " of ", record.outcome.layers.size(), " layers"));
+  return absl::OkStatus();
+}
+
+absl::Status CompressRun::WriteOutput(CompressResult* result) {
+  Tell(steps(), "write", kStepsEnd, "");
+  std::string main = request_.output_file;
+  if (main.empty()) main = fs::path(request_.main_file).filename().string();
+  if (!changed_) {
+    report_.notes.push_back("nothing was changed: the result is the input, byte for byte");
+    return CopyInput(main, result);
+  }
+  ASSIGN_OR_RETURN(const std::vector<WrittenFile> written,
+                   WriteModel(model_, request_.output_folder, main));
+  for (const WrittenFile& file : written) result->files.push_back({file.path, file.size_bytes});
+  Tell(steps(), "write", kWriteEnd, main);
+  return absl::OkStatus();
+}
+
+// The main file may get another name; files of external data keep theirs, relative to it.
+absl::Status CompressRun::CopyInput(const std::string& main, CompressResult* result) {
+  const fs::path base = fs::path(request_.main_file).parent_path();
+  for (size_t i = 0; i < original_.source_files.size(); ++i) {
+    const fs::path source = original_.source_files[i];
+    const fs::path target = i == 0 ? fs::path(main) : source.lexically_relative(base);
+    const fs::path from = fs::path(request_.input_folder) / source;
+    const fs::path to = fs::path(request_.output_folder) / target;
+    std::error_code error;
+    fs::create_directories(to.parent_path(), error);
+    ASSIGN_OR_RETURN(const int64_t bytes, CopyFile(from.string(), to.string()));
+    result->files.push_back({target.string(), bytes});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CompressRun::CheckOutput(const CompressResult& result) {
+  Tell(steps(), "report", kWriteEnd, "reading the result back");
+  absl::StatusOr<Model> written = ReadModel(request_.output_folder, result.files.front().path);
+  if (!written.ok()) return Bug("the file just written cannot be read", written.status());
+  const absl::Status valid = VerifyModel(*written);
+  if (!valid.ok()) return Bug("the file just written is not valid", valid);
+  if (changed_) {
+    const std::string difference = FirstDifference(model_, *written);
+    if (!difference.empty()) {
+      return absl::InternalError(absl::StrCat(
+          "the file just written is not the model that was to be written (a bug in Lathe): ",
+          difference));
+    }
+  }
+  model_ = Model();  // from here on the files speak
+  written_ = *std::move(written);
+  return absl::OkStatus();
+}
+
+absl::Status CompressRun::MeasureOutput(const CompressResult& result) {
+  ModelFigures& before = report_.before;
+  ModelFigures& after = report_.after;
+  after.inference = CostOf(written_, request_.bindings);
+  after.opset = written_.OpsetVersion("");
+  after.ir_version = written_.ir_version;
+  after.weight_bytes = ConstantBytes(written_);
+  std::vector<std::string> paths;
+  for (const OutputFile& file : result.files) paths.push_back(file.path);
+  ASSIGN_OR_RETURN(after.files, MeasureFiles(request_.output_folder, paths, *parallel_));
+
+  // An unchanged model may still call functions that were inlined here: it is compared with itself.
+  const Model& compared = changed_ ? written_ : original_;
+  ASSIGN_OR_RETURN(report_.measures,
+                   MeasureWeights(original_, compared, *parallel_, hooks_.cancelled));
+  const OtherParameters others = CountOtherParameters(original_);
+  before.parameters = after.parameters = others.parameters;
+  before.nonzero_parameters = after.nonzero_parameters = others.nonzero;
+  for (const LayerMeasure& measure : report_.measures) {
+    before.parameters += measure.parameters_before;
+    before.nonzero_parameters += measure.nonzero_before;
+    after.parameters += measure.parameters_after;
+    after.nonzero_parameters += measure.nonzero_after;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace lathe::engine
