@@ -148,7 +148,9 @@ class LocalBlobStore::Writer : public BlobWriter {
         if (errno == EINTR) continue;
         broken_ = true;
         const int error = errno;
-        if (ftruncate(fd_, have_) != 0) unlink(shared_->UploadPath(digest_).c_str());
+        // A part that fills the disk would stop everybody else: give its room back.
+        if (ftruncate(fd_, 0) != 0) unlink(shared_->UploadPath(digest_).c_str());
+        have_ = 0;
         return DiskError("cannot write", shared_->UploadPath(digest_), error);
       }
       have_ += wrote;
