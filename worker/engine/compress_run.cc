@@ -32,7 +32,26 @@ constexpr double kReadEnd = 0.05;
 constexpr double kStepsEnd = 0.80;
 constexpr double kWriteEnd = 0.90;
 
+// Smaller constants are not worth a system call a layer.
+constexpr int64_t kWorthDropping = 64 << 10;
+
 constexpr int64_t kMaxBinding = int64_t{1} << 31;
+
+std::vector<Bytes> LargeBorrowedConstants(const Model& model) {
+  std::vector<Bytes> out;
+  const auto add = [&out](const Tensor& tensor) {
+    if (tensor.data.borrowed() && tensor.byte_size() >= kWorthDropping) out.push_back(tensor.data);
+  };
+  ForEachGraph(model, [&add](const Graph& graph) {
+    for (const auto& [name, tensor] : graph.initializers) add(tensor);
+    for (const auto& node : graph.nodes) {
+      for (const Attribute& attribute : node->attributes) {
+        for (const Tensor& tensor : attribute.tensors) add(tensor);
+      }
+    }
+  });
+  return out;
+}
 
 Inference CostOf(const Model& model, const Bindings& bindings) {
   Inference inference = InferShapes(model, bindings);
@@ -111,6 +130,10 @@ void CompressRun::Tell(int step, const std::string& stage, double fraction,
   if (hooks_.progress) hooks_.progress({step, steps(), stage, told_, message});
 }
 
+void CompressRun::DropPages() const {
+  for (const Bytes& bytes : file_constants_) bytes.DropPages();
+}
+
 void CompressRun::Log(const std::string& line) const {
   if (hooks_.log) hooks_.log(line);
 }
@@ -151,6 +174,7 @@ absl::Status CompressRun::ReadInput() {
                    MeasureFiles(request_.input_folder, model_.source_files, *parallel_));
   RETURN_IF_ERROR(ModelError(InlineFunctions(model_, &report_.notes)));
   original_ = CloneModel(model_);
+  file_constants_ = LargeBorrowedConstants(original_);
   Tell(0, "read", kReadEnd, request_.main_file);
   return CheckCancelled();
 }
@@ -194,6 +218,7 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
                   report_.recipe.seed,
                   *parallel_,
                   [this, index, &step, from, to](double fraction, const std::string& message) {
+                    DropPages();
                     const double within = std::clamp(fraction, 0.0, 1.0);
                     Tell(index, step.method, from + (to - from) * within, message);
                   },
@@ -262,6 +287,9 @@ absl::Status CompressRun::CheckOutput(const CompressResult& result) {
   }
   model_ = Model();  // from here on the files speak
   written_ = *std::move(written);
+  const std::vector<Bytes> constants = LargeBorrowedConstants(written_);
+  file_constants_.insert(file_constants_.end(), constants.begin(), constants.end());
+  DropPages();
   return absl::OkStatus();
 }
 
@@ -278,8 +306,10 @@ absl::Status CompressRun::MeasureOutput(const CompressResult& result) {
 
   // An unchanged model may still call functions that were inlined here: it is compared with itself.
   const Model& compared = changed_ ? written_ : original_;
-  ASSIGN_OR_RETURN(report_.measures,
-                   MeasureWeights(original_, compared, *parallel_, hooks_.cancelled));
+  ASSIGN_OR_RETURN(report_.measures, MeasureWeights(original_, compared, *parallel_, [this] {
+                     DropPages();
+                     return CheckCancelled();
+                   }));
   const OtherParameters others = CountOtherParameters(original_);
   before.parameters = after.parameters = others.parameters;
   before.nonzero_parameters = after.nonzero_parameters = others.nonzero;

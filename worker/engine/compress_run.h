@@ -25,6 +25,9 @@ class CompressRun {
   double Now() const { return hooks_.seconds ? hooks_.seconds() : 0; }
   int steps() const { return static_cast<int>(report_.recipe.steps.size()); }
   absl::Status CheckCancelled() const;
+  // Gives back the memory of constants that lie in files: called between layers,
+  // so that the run holds a layer or two, and not all that it has ever looked at.
+  void DropPages() const;
   // `fraction` of the whole run.
   void Tell(int step, const std::string& stage, double fraction, const std::string& message);
   void Log(const std::string& line) const;
@@ -47,6 +50,7 @@ class CompressRun {
   Model original_;  // as read, functions inlined; shares its constants with `model_`
   Model model_;
   Model written_;
+  std::vector<Bytes> file_constants_;  // large ones, in mapped files
   ReportInput report_;
   std::map<std::string, std::string> parts_;  // weight made by a step -> weight it is a part of
   bool changed_ = false;

@@ -138,41 +138,96 @@ class Measurer {
 
  private:
   // A weight that was left as it is: its elements count the same before and after.
-  void CountAlone(const Weight& weight, const WeightUse& use, LayerMeasure* measure) const {
+  void CountAlone(const Weight& weight, const WeightUse& use, LayerMeasure* measure) {
     measure->parameters_before = weight.size();
     measure->nonzero_before = weight.size();
-    absl::StatusOr<std::vector<float>> values = absl::UnimplementedError("");
-    if (use.node->op_type == "MatMulNBits") {
-      const auto operand = ReadLinearOperand(before_, before_index_, use.graph, *use.node);
-      if (operand.ok()) values = operand->values;
-    } else if (static_cast<size_t>(use.input) < use.node->inputs.size()) {
-      const std::string& operand = use.node->inputs[static_cast<size_t>(use.input)];
-      values = before_.Evaluate(use.graph, operand);
-      if (values.ok()) SubtractZeroPoint(use, &*values);
-    }
-    if (values.ok()) {
-      measure->parameters_before = static_cast<int64_t>(values->size());
-      measure->nonzero_before = CountNonzero(*values);
+    const absl::StatusOr<Counts> counts =
+        use.node->op_type == "MatMulNBits" ? CountBlocks(use) : CountOperand(use);
+    if (counts.ok()) {
+      measure->parameters_before = counts->elements;
+      measure->nonzero_before = counts->nonzero;
     }
     measure->parameters_after = measure->parameters_before;
     measure->nonzero_after = measure->nonzero_before;
   }
 
+  struct Counts {
+    int64_t elements = 0;
+    int64_t nonzero = 0;
+  };
+
+  absl::StatusOr<Counts> CountBlocks(const WeightUse& use) {
+    ASSIGN_OR_RETURN(const BlockMatrix matrix,
+                     BlockMatrix::Read(before_, before_index_, use.graph, *use.node));
+    const int64_t a_piece = std::max<int64_t>(1, kPieceElements / matrix.columns());
+    const int64_t pieces = (matrix.rows() + a_piece - 1) / a_piece;
+    std::vector<int64_t> nonzero(static_cast<size_t>(pieces), 0);
+    parallel_.Run(pieces, [&](int64_t p) {
+      const int64_t end = std::min(matrix.rows(), (p + 1) * a_piece);
+      nonzero[static_cast<size_t>(p)] = CountNonzero(matrix.Rows(p * a_piece, end));
+    });
+    Counts counts{matrix.rows() * matrix.columns(), 0};
+    for (const int64_t count : nonzero) counts.nonzero += count;
+    return counts;
+  }
+
+  absl::StatusOr<Counts> CountOperand(const WeightUse& use) {
+    if (static_cast<size_t>(use.input) >= use.node->inputs.size()) {
+      return absl::NotFoundError("it has no operand");
+    }
+    const std::string& operand = use.node->inputs[static_cast<size_t>(use.input)];
+    ASSIGN_OR_RETURN(const Source source, Source::Open(before_, use.graph, operand));
+    const std::vector<float> zeros = ZeroPoint(use);
+    const bool leading = use.node->op_type == "ConvInteger" || use.node->op_type == "QLinearConv";
+    const int64_t elements = Elements(source.dims());
+    const int64_t rows = source.dims().empty() ? 1 : source.dims()[0];
+    const int64_t width = rows == 0 ? 0 : elements / rows;
+    const int64_t a_piece = std::max<int64_t>(1, kPieceElements / std::max<int64_t>(1, width));
+    const int64_t pieces = (rows + a_piece - 1) / a_piece;
+    // A row's zero point, or its elements' ones, repeated.
+    const auto count_rows = [&](const float* values, int64_t begin, int64_t end) {
+      const auto count = static_cast<int64_t>(zeros.size());
+      int64_t nonzero = 0;
+      for (int64_t r = begin; r < end; ++r) {
+        for (int64_t i = 0; i < width; ++i) {
+          const int64_t at = count <= 1 ? 0 : leading ? r % count : i % count;
+          nonzero += *values++ != (count == 0 ? 0.0f : zeros[static_cast<size_t>(at)]);
+        }
+      }
+      return nonzero;
+    };
+    std::vector<int64_t> nonzero(static_cast<size_t>(pieces), 0);
+    std::vector<absl::Status> failed(static_cast<size_t>(pieces));
+    parallel_.Run(pieces, [&](int64_t p) {
+      const int64_t begin = p * a_piece;
+      const int64_t end = std::min(rows, begin + a_piece);
+      if (!source.by_rows()) {
+        nonzero[static_cast<size_t>(p)] =
+            count_rows(source.whole().data() + begin * width, begin, end);
+        return;
+      }
+      const auto values = source.Rows(begin, end);
+      failed[static_cast<size_t>(p)] = values.status();
+      if (values.ok()) nonzero[static_cast<size_t>(p)] = count_rows(values->data(), begin, end);
+    });
+    Counts counts{elements, 0};
+    for (size_t p = 0; p < nonzero.size(); ++p) {
+      RETURN_IF_ERROR(failed[p]);
+      counts.nonzero += nonzero[p];
+    }
+    return counts;
+  }
+
   // Operators on integers take the weight's zero point as an input of their own: one number, or one
   // an output channel, along axis 0 of convolutions and the last axis of products.
-  void SubtractZeroPoint(const WeightUse& use, std::vector<float>* values) const {
+  std::vector<float> ZeroPoint(const WeightUse& use) const {
     size_t at = 0;
     const std::string& op = use.node->op_type;
     if (op == "ConvInteger" || op == "MatMulInteger" || op == "DynamicQuantizeMatMul") at = 3;
     if (op == "QLinearConv" || op == "QLinearMatMul" || op == "MatMulIntegerToFloat") at = 5;
-    if (at == 0 || at >= use.node->inputs.size() || use.node->inputs[at].empty()) return;
+    if (at == 0 || at >= use.node->inputs.size() || use.node->inputs[at].empty()) return {};
     const auto zeros = before_.Evaluate(use.graph, use.node->inputs[at]);
-    if (!zeros.ok() || zeros->empty() || values->size() % zeros->size() != 0) return;
-    const bool leading = op == "ConvInteger" || op == "QLinearConv";
-    const size_t run = values->size() / zeros->size();
-    for (size_t i = 0; i < values->size(); ++i) {
-      (*values)[i] -= (*zeros)[leading ? i / run : i % zeros->size()];
-    }
+    return zeros.ok() ? *zeros : std::vector<float>();
   }
 
   absl::Status MeasureUse(const WeightUse& use, LayerMeasure* measure) {
@@ -336,16 +391,14 @@ class Measurer {
 
 }  // namespace
 
-absl::StatusOr<std::vector<LayerMeasure>> MeasureWeights(Model& original, const Model& compressed,
-                                                         Parallel& parallel,
-                                                         const std::function<bool()>& cancelled) {
+absl::StatusOr<std::vector<LayerMeasure>> MeasureWeights(
+    Model& original, const Model& compressed, Parallel& parallel,
+    const std::function<absl::Status()>& next_layer) {
   const std::vector<Weight> weights = FindWeights(original);
   Measurer measurer(original, compressed, parallel);
   std::vector<LayerMeasure> measures;
   for (const Weight& weight : weights) {
-    if (cancelled && cancelled()) {
-      return absl::CancelledError(absl::StrCat("cancelled while measuring '", weight.name, "'"));
-    }
+    if (next_layer) RETURN_IF_ERROR(next_layer());
     measures.push_back(measurer.Measure(weight));
   }
   return measures;

@@ -32,10 +32,10 @@ struct LayerMeasure {
 
 // Measures every weight of `original` in `compressed`, which came from it by methods: the same
 // graphs in the same order, the outputs of weighted operators under their old names. One layer, or
-// a part of one, is decoded at a time. CANCELLED when `cancelled` says so.
-absl::StatusOr<std::vector<LayerMeasure>> MeasureWeights(Model& original, const Model& compressed,
-                                                         Parallel& parallel,
-                                                         const std::function<bool()>& cancelled);
+// a part of one, is decoded at a time. Calls `next_layer` before each, and returns its error.
+absl::StatusOr<std::vector<LayerMeasure>> MeasureWeights(
+    Model& original, const Model& compressed, Parallel& parallel,
+    const std::function<absl::Status()>& next_layer);
 
 // Elements of constants that are parameters, but no weights: biases, normalizations and other
 // constants of float types that are not part of a stored weight.

@@ -60,7 +60,7 @@ absl::StatusOr<Bytes> ExternalData::Resolve(const ExternalEntries& entries,
         "external data: file '", location, "' has ", size, " bytes, the tensor needs ", wanted,
         " at offset ", offset, "; the file is truncated or belongs to another model"));
   }
-  return Bytes::Borrow(file->bytes().substr(offset, wanted), file);
+  return Bytes::Map(file->bytes().substr(offset, wanted), file);
 }
 
 absl::StatusOr<std::shared_ptr<const MappedFile>> ExternalData::Map(const std::string& location) {

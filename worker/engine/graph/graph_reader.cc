@@ -302,7 +302,7 @@ absl::Status GraphReader::ReadSparseInitializer(absl::string_view message, const
   // Passed through as it is; read for the name, which is that of `values`, and because a reference
   // to external data cannot be passed through.
   ExternalData no_folder(std::nullopt);
-  const TensorSource inside_only{source_.wire, source_.keep_alive, no_folder};
+  const TensorSource inside_only{source_.wire, source_.keep_alive, no_folder, source_.mapped};
   WireReader reader(source_.wire, message, path);
   WireField field;
   std::string name;

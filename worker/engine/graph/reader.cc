@@ -138,7 +138,8 @@ absl::Status ModelReader::ReadFunction(absl::string_view message, const FieldPat
 }
 
 absl::StatusOr<Model> Read(absl::string_view bytes, const std::string& name,
-                           const std::shared_ptr<const void>& keep_alive, ExternalData& external) {
+                           const std::shared_ptr<const void>& keep_alive, bool mapped,
+                           ExternalData& external) {
   if (bytes.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(name, ": is empty (0 bytes); export or upload the model again"));
@@ -149,7 +150,7 @@ absl::StatusOr<Model> Read(absl::string_view bytes, const std::string& name,
                                                    " are read; save its weights as external data"));
   }
   const WireSource wire{bytes, name};
-  const TensorSource tensors{wire, keep_alive, external};
+  const TensorSource tensors{wire, keep_alive, external, mapped};
   return ModelReader(wire, tensors).Read();
 }
 
@@ -165,7 +166,7 @@ absl::StatusOr<Model> ReadModel(const std::string& folder, const std::string& ma
   const std::string sub_folder = FolderOf(main_file);
   ExternalData external(
       sub_folder.empty() ? folder : absl::StrCat(folder, folder.empty() ? "" : "/", sub_folder));
-  ASSIGN_OR_RETURN(Model model, Read(file->bytes(), main_file, file, external));
+  ASSIGN_OR_RETURN(Model model, Read(file->bytes(), main_file, file, /*mapped=*/true, external));
   model.source_files.push_back(main_file);
   for (const std::string& data_file : external.files())
     model.source_files.push_back(sub_folder + data_file);
@@ -175,7 +176,7 @@ absl::StatusOr<Model> ReadModel(const std::string& folder, const std::string& ma
 absl::StatusOr<Model> ReadModelFromBytes(absl::string_view bytes, const std::string& folder) {
   const auto copy = std::make_shared<const std::string>(bytes);
   ExternalData external(folder.empty() ? std::nullopt : std::optional<std::string>(folder));
-  ASSIGN_OR_RETURN(Model model, Read(*copy, "model", copy, external));
+  ASSIGN_OR_RETURN(Model model, Read(*copy, "model", copy, /*mapped=*/false, external));
   for (const std::string& data_file : external.files()) model.source_files.push_back(data_file);
   return model;
 }

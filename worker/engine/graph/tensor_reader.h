@@ -18,6 +18,8 @@ struct TensorSource {
   // Holds wire.bytes.
   const std::shared_ptr<const void>& keep_alive;
   ExternalData& external;
+  // keep_alive is a mapped file.
+  bool mapped = false;
 };
 
 // `message` is a serialized TensorProto inside source.wire.bytes. raw_data, a single packed

@@ -49,6 +49,7 @@ absl::StatusOr<std::vector<float>> ReadWeight(const Weight& weight) {
                         absl::StrCat("layer '", weight.name, "', weight '", weight.source_name,
                                      "': ", values.status().message()));
   }
+  tensor->data.DropPages();  // the caller has a copy; two would be one too many
   for (size_t i = 0; i < values->size(); ++i) {
     if (std::isfinite((*values)[i])) continue;
     return absl::InvalidArgumentError(absl::StrCat(

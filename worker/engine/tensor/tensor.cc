@@ -1,5 +1,8 @@
 #include "worker/engine/tensor/tensor.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
@@ -68,6 +71,22 @@ Bytes Bytes::Borrow(absl::string_view data, std::shared_ptr<const void> keep_ali
   bytes.keep_alive_ = std::move(keep_alive);
   bytes.borrowed_ = true;
   return bytes;
+}
+
+Bytes Bytes::Map(absl::string_view data, std::shared_ptr<const void> keep_alive) {
+  Bytes bytes = Borrow(data, std::move(keep_alive));
+  bytes.mapped_ = true;
+  return bytes;
+}
+
+void Bytes::DropPages() const {
+  if (!mapped_) return;
+  // Whole pages only: the outer ones may hold something else.
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(view_.data());
+  const uintptr_t first = (begin + page - 1) / page * page;
+  const uintptr_t last = (begin + view_.size()) / page * page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
 absl::StatusOr<Tensor> Tensor::Make(std::string name, DType dtype, Shape dims, std::string data) {

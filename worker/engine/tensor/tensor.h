@@ -22,16 +22,22 @@ class Bytes {
   Bytes() = default;
   static Bytes Own(std::string data);
   static Bytes Borrow(absl::string_view data, std::shared_ptr<const void> keep_alive);
+  // Borrows from a file mapped read-only.
+  static Bytes Map(absl::string_view data, std::shared_ptr<const void> keep_alive);
 
   absl::string_view view() const { return view_; }
   int64_t size() const { return static_cast<int64_t>(view_.size()); }
-  // Whether the bytes lie in a mapped file (and so cost no memory of their own).
+  // Whether the bytes lie elsewhere, as a rule in a mapped file (and so cost no memory of their own).
   bool borrowed() const { return borrowed_; }
+  // Lets the system take back the memory of mapped bytes; they are read from the file again when
+  // next looked at. For large constants that will not be needed for a while. No effect on others.
+  void DropPages() const;
 
  private:
   absl::string_view view_;
   std::shared_ptr<const void> keep_alive_;
   bool borrowed_ = false;
+  bool mapped_ = false;
 };
 
 // Row-major, little-endian, as ONNX's raw_data (sub-byte types packed low nibble first). Invariant, kept by the reader and by
