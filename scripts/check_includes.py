@@ -27,19 +27,21 @@ ALLOWED = {
                                "worker/engine/linalg/", "worker/engine/graph/", "worker/engine/ops/",
                                "worker/engine/passes/"],
     "worker/engine/evaluate/": ["common/", "common/recipe/", "worker/engine/tensor/", "worker/engine/kernels/",
-                                "worker/engine/graph/", "worker/engine/ops/", "worker/engine/methods/"],
+                                "worker/engine/linalg/", "worker/engine/graph/", "worker/engine/ops/",
+                                "worker/engine/methods/"],
     "worker/engine/": ["common/", "common/recipe/"] + [ENGINE + r + "/" for r in (
         "tensor", "kernels", "linalg", "graph", "ops", "passes", "methods", "evaluate")],
-    "worker/agent/": ["common/", "common/recipe/", "proto/", "worker/engine/"],
-    "worker/": ["common/", "worker/agent/", "worker/engine/"],
+    "worker/job/": ["common/", "worker/engine/"],
+    "worker/agent/": ["common/", "common/recipe/", "proto/", "worker/job/"],
+    "worker/": ["common/", "worker/agent/"],
     "server/jobs/": ["common/", "common/recipe/", "proto/", "server/store/"],
     "server/store/": ["common/", "proto/"],
-    "server/blobs/": ["common/", "proto/"],
-    "server/http/": ["common/", "server/telemetry/"],
+    "server/blobs/": ["common/", "proto/", "server/store/", "server/jobs/"],
+    "server/http/": ["common/", "server/telemetry/", "server/"],
     "server/telemetry/": ["common/", "server/jobs/", "server/store/", "server/blobs/"],
     "server/rpc/": ["common/", "common/recipe/", "proto/", "server/jobs/", "server/store/", "server/blobs/",
                     "server/telemetry/", "server/"],
-    "server/": ["common/", "proto/", "server/jobs/", "server/store/", "server/blobs/", "server/http/",
+    "server/": ["common/", "common/recipe/", "proto/", "server/jobs/", "server/store/", "server/blobs/", "server/http/",
                 "server/telemetry/", "server/rpc/"],
     "client/cpp/": ["common/", "proto/"],
     "client/cli/": ["common/", "common/recipe/", "proto/", "client/cpp/"],
@@ -50,8 +52,11 @@ FORBIDDEN = {
     "worker/engine/": r"^(grpc|SQLiteCpp|sqlite3|prometheus|lathe/v1|sys/socket|netinet|absl/time/clock)",
     "server/": r"^(onnx|Eigen|cblas|lapack|hwy)",
     "server/store/": r"^grpc",
+    "worker/job/": r"^(grpc|google/protobuf|SQLiteCpp|lathe/v1)",
     "client/": r"^(onnx|Eigen|SQLiteCpp|prometheus)",
 }
+# The engine's public header holds plain structs that its own rooms may use.
+SHARED = {"worker/engine/engine.h"}
 # Public headers of a room that are included without its path.
 PUBLIC = {"lathe/client.h": "client/cpp/"}
 
@@ -80,7 +85,7 @@ def main():
                     if path.startswith(prefix) and re.match(pattern, header):
                         problems.append(f"{path}:{number}: {prefix} must not include {header}")
                 target = PUBLIC.get(header) or room_of(header, ALLOWED)
-                if target and target != room and target not in ALLOWED[room]:
+                if header not in SHARED and target and target != room and target not in ALLOWED[room]:
                     problems.append(f"{path}:{number}: {room} must not depend on {target} ({header})")
     for problem in problems:
         print(problem, file=sys.stderr)

@@ -3,7 +3,7 @@
 
 - Sources are snake_case; a header's include guard is its path.
 - Every unit test lies where its room does: tests/unit/<path>/<stem>_test.cc.
-- No file passes 600 lines.
+- No source passes 600 lines, no test 800.
 - The repo speaks of the product alone: no absolute paths of somebody's machine.
 - Every method of the catalogue stands in the engine's table, in recipe.proto, and in docs/recipes.md and docs/status.md.
 - Every subcommand of `lathe` stands in docs/cli.md; every metric of server/telemetry in docs/operations.md.
@@ -35,14 +35,15 @@ def main():
             problems.append(f"{path}: file names are snake_case")
         text = read(path)
         lines = text.count("\n")
-        if lines > 600:
+        if lines > (800 if path.startswith("tests/") else 600):
             problems.append(f"{path}: {lines} lines; ask which two things the file is")
         if ending == ".h" and "HWY_TARGET_TOGGLE" not in text:
             guard = re.sub(r"[^A-Z0-9]", "_", path.upper()) + "_"
             guard = guard if guard.startswith("LATHE_") else "LATHE_" + guard
             if f"#define {guard}" not in text:
                 problems.append(f"{path}: the include guard must be {guard}")
-        if path.startswith("tests/unit/") and ending == ".cc" and not stem.endswith("_test"):
+        if path.startswith("tests/unit/") and ending == ".cc" and not stem.endswith("_test") \
+                and not stem.startswith("fake_"):
             problems.append(f"{path}: unit tests end in _test.cc")
         if path.startswith("tests/unit/"):
             room = os.path.dirname(path)[len("tests/unit/"):]
@@ -58,11 +59,10 @@ def main():
             problems.append(f"{path}: not text")
             continue
         for number, line in enumerate(text.split("\n"), 1):
-            if re.search(r"(?<![\w.])/(home|root|work|farm)/\w", line):
+            if re.search(r"(?<![\w.\"])/(home|root|work|farm)/\w", line):
                 problems.append(f"{path}:{number}: names a path of somebody's machine")
 
-    catalogue = re.findall(r'return \{\.name = "(\w+)",\s*\.description', read("common/recipe/catalogue.cc"))
-    catalogue = [m for m in catalogue if m not in ("targets", "skip")]
+    catalogue = re.findall(r'^MethodSpec \w+\(\) \{\s*return \{\s*\.name = "(\w+)"', read("common/recipe/catalogue.cc"), re.M)
     table = re.findall(r'\{"(\w+)", Apply', read("worker/engine/methods/table.cc"))
     if sorted(catalogue) != sorted(table):
         problems.append(f"catalogue {catalogue} and engine table {table} disagree")
