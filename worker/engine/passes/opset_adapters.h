@@ -28,8 +28,7 @@ std::string AdaptSplit13(AdapterContext& ctx);
 std::string AdaptSplit18(AdapterContext& ctx);
 std::string AdaptTopK10(AdapterContext& ctx);
 
-// opset_adapters_image.cc: sampling and pooling
-std::string AdaptAveragePool19(AdapterContext& ctx);
+// opset_adapters_image.cc: sampling
 std::string AdaptGridSample20(AdapterContext& ctx);
 std::string AdaptResize11(AdapterContext& ctx);
 std::string AdaptRoiAlign16(AdapterContext& ctx);

@@ -21,16 +21,6 @@ void SampleAsUpsample(Node& node) {
 
 }  // namespace
 
-// With ceil_mode the last window may hang over the padded edge. Since 19 what hangs over is not
-// counted; before, runtimes divided by the whole window when count_include_pad was set.
-std::string AdaptAveragePool19(AdapterContext& ctx) {
-  const Node& node = ctx.node();
-  if (node.IntAttribute("ceil_mode", 0) != 0 && node.IntAttribute("count_include_pad", 0) != 0) {
-    return "ceil_mode with count_include_pad counts other elements since opset 19";
-  }
-  return "";
-}
-
 std::string AdaptGridSample20(AdapterContext& ctx) {
   Node& node = ctx.node();
   const std::string mode = node.StringAttribute("mode", "bilinear");

@@ -20,7 +20,6 @@ struct Change {
 };
 
 constexpr Change kChanges[] = {
-    {"AveragePool", 19, AdaptAveragePool19},
     {"BatchNormalization", 9, AdaptBatchNormalization9},
     {"BatchNormalization", 14, AdaptBatchNormalization14},
     {"Clip", 11, AdaptClip11},
@@ -71,6 +70,7 @@ constexpr absl::string_view kCompatible[] = {
     "Asinh",
     "Atan",
     "Atanh",
+    "AveragePool",
     "Bernoulli",
     "BitShift",
     "BitwiseAnd",

@@ -399,13 +399,6 @@ TEST(RefusedLifts, NearestResizeOfUnknownOrMixedDirection) {
   ExpectRefused(mixed, "shrinks others");
 }
 
-TEST(RefusedLifts, AveragePoolThatCountsWhatHangsOver) {
-  Lifting lifting(11, "AveragePool");
-  lifting.node->SetInt("ceil_mode", 1);
-  lifting.node->SetInt("count_include_pad", 1);
-  ExpectRefused(lifting, "since opset 19");
-}
-
 TEST(RefusedLifts, MalformedNodes) {
   Lifting pad(10, "Pad");
   ExpectRefused(pad, "no pads");
