@@ -33,7 +33,7 @@ ALLOWED = {
         "tensor", "kernels", "linalg", "graph", "ops", "passes", "methods", "evaluate")],
     "worker/job/": ["common/", "worker/engine/"],
     "worker/agent/": ["common/", "common/recipe/", "proto/", "worker/job/"],
-    "worker/": ["common/", "worker/agent/"],
+    "worker/": ["common/", "worker/agent/", "worker/job/"],
     "server/jobs/": ["common/", "common/recipe/", "proto/", "server/store/"],
     "server/store/": ["common/", "proto/"],
     "server/blobs/": ["common/", "proto/", "server/store/", "server/jobs/"],
