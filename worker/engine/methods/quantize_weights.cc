@@ -136,7 +136,7 @@ class Quantizer {
   absl::Status Quantize(const Weight& weight, NameScope& names, LayerOutcome* outcome) {
     ASSIGN_OR_RETURN(std::vector<float> values, ReadWeight(weight));
     const bool lookup = IsPureLookup(weight);
-    const bool nibbles = bits_ <= 4 && OpsetAt(ctx_.model, *weight.source.graph) >= kOpsetWithInt4;
+    bool nibbles = bits_ <= 4 && OpsetAt(ctx_.model, *weight.source.graph) >= kOpsetWithInt4;
     Granularity wish = wish_;
     // Blocks of a looked-up table exist for 4-bit symmetric 2-D tables only; others get a scale a
     // row.
@@ -144,6 +144,7 @@ class Quantizer {
                               weight.dims.size() == 2 && weight.dims[1] % group_size_ == 0 &&
                               weight.dims[1] > group_size_;
     if (lookup && wish == Granularity::kGroup && !block_lookup) wish = Granularity::kChannel;
+    if (lookup && !block_lookup) nibbles = false;  // Gather does not take 4-bit types
     // A channel of many inputs gets a (half-precision) scale for each block of them: 0.25 bits a
     // weight, and 1 to 2 dB.
     const bool refine =
