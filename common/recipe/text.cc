@@ -232,21 +232,22 @@ absl::StatusOr<Recipe> ParseRecipe(absl::string_view text) {
   }
   try {
     const std::string copy(text);
-    {
-      std::istringstream in(copy);
-      YAML::Parser parser(in);
-      GuardHandler guard;
-      while (parser.HandleNextDocument(guard)) {
-      }
-    }
-    const std::vector<YAML::Node> documents = YAML::LoadAll(copy);
-    if (documents.empty() || documents[0].IsNull()) {
+    nlohmann::json(copy).dump();  // throws on what is not UTF-8, which has no canonical form
+    std::istringstream in(copy);
+    YAML::Parser parser(in);
+    GuardHandler guard;
+    if (!parser.HandleNextDocument(guard)) {
       return absl::InvalidArgumentError("the recipe is empty; it needs the key `steps`");
     }
-    if (documents.size() > 1) {
+    // Never ask for a third: on some broken texts the parser finds documents without end.
+    if (parser.HandleNextDocument(guard)) {
       return absl::InvalidArgumentError("the recipe holds more than one YAML document; give one");
     }
-    return RecipeFromNode(documents[0]);
+    const YAML::Node document = YAML::Load(copy);
+    if (document.IsNull()) {
+      return absl::InvalidArgumentError("the recipe is empty; it needs the key `steps`");
+    }
+    return RecipeFromNode(document);
   } catch (const YAML::Exception& e) {
     return absl::InvalidArgumentError(absl::StrCat(At(e.mark), "not valid YAML or JSON: ", e.msg));
   } catch (const std::exception& e) {

@@ -154,6 +154,8 @@ TEST(Recipe, BadTextIsRefusedWithItsPlace) {
       {"steps: [&a fp16, *a]", "aliases"},
       {"steps: [fp16]\n---\nsteps: [fp16]", "more than one"},
       {std::string(100000, '['), "nested deeper"},
+      {"&#&Ts:s,t4i=btarg st", "more than one"},  // yaml-cpp finds documents in it without end
+      {"steps: [{fp16: {skip: ['\xe1\xe1']}}]", "UTF-8"},
       {std::string(limits::kMaxRecipeBytes + 1, ' '), "at most"},
   };
   for (const BadText& bad : cases) {
