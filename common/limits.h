@@ -35,7 +35,8 @@ inline constexpr int64_t kMaxModelProtoBytes = int64_t{8}
                                                << 30;  // one .onnx file, external data not counted
 inline constexpr int kMaxGraphDepth = 24;              // subgraphs within subgraphs
 inline constexpr int64_t kMaxNodes = 5'000'000;        // over all graphs and functions
-inline constexpr int64_t kMaxInlinedNodes = 100'000;              // functions calling functions grow exponentially
+inline constexpr int64_t kMaxInlinedNodes =
+    100'000;  // functions calling functions grow exponentially
 inline constexpr int64_t kMaxTensors = 5'000'000;
 inline constexpr int kMaxTensorRank = 64;
 inline constexpr int kMaxWalkDepth = 200;  // nested protobuf messages

@@ -244,7 +244,8 @@ absl::StatusOr<v1::SynchronizeResponse> JobService::Impl::Synchronize(
   NoteWorker(request);
   NoteReports(request);
   const std::string name = absl::StrCat("workers/", request.worker_id());
-  // A worker counts its leases from when it asked: an answer must not be older than a fraction of one.
+  // A worker counts its leases from when it asked: an answer must not be older than a fraction of
+  // one.
   const absl::Duration hold = std::min(wait.timeout, options_.lease_duration / 3);
   const absl::Time give_up = absl::Now() + hold;
   v1::SynchronizeResponse response;

@@ -1,4 +1,5 @@
-// Any text: a recipe, or a clear error; and the canonical form of a valid recipe is valid and its own canonical form.
+// Any text: a recipe, or a clear error; and the canonical form of a valid recipe is valid and its
+// own canonical form.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -1,10 +1,13 @@
-// The engine's own graph IR. It mirrors ONNX: values are names, scopes are graphs. What the IR does not model is kept, serialized,
-// beside the thing it belongs to (`extra`), and written back as it was, so that files newer than this code pass through.
+// The engine's own graph IR. It mirrors ONNX: values are names, scopes are graphs. What the IR does
+// not model is kept, serialized, beside the thing it belongs to (`extra`), and written back as it
+// was, so that files newer than this code pass through.
 //
 // Invariants (checked by graph/verifier.h):
-//   1. Within a graph, every value name is produced once (graph input, initializer or node output; an initializer may repeat an
+//   1. Within a graph, every value name is produced once (graph input, initializer or node output;
+//   an initializer may repeat an
 //      input's name: that is its default value).
-//   2. Nodes stand in topological order; a node's inputs are "", or produced before it in its graph or an enclosing one.
+//   2. Nodes stand in topological order; a node's inputs are "", or produced before it in its graph
+//   or an enclosing one.
 //   3. Every graph output is produced in its graph or (subgraphs) visible from it.
 //   4. Sibling subgraphs may reuse each other's names; names are resolved from the inside out.
 #ifndef LATHE_WORKER_ENGINE_GRAPH_MODEL_H_
@@ -50,13 +53,13 @@ struct Attribute {
   std::vector<std::string> strings;
   std::vector<Tensor> tensors;                 // kTensor: exactly one
   std::vector<std::unique_ptr<Graph>> graphs;  // kGraph: exactly one
-  std::string extra;                           // unmodelled fields of the AttributeProto (ref_attr_name, doc_string, ...)
+  std::string extra;  // unmodelled fields of the AttributeProto (ref_attr_name, doc_string, ...)
 };
 
 // Where a node comes from: for reports, and so that later steps know their predecessors' work.
 struct Provenance {
-  // Display name of the original layer (Layer::name of graph/layers.h) this node computes, or part of it; "" for a node read from
-  // the file.
+  // Display name of the original layer (Layer::name of graph/layers.h) this node computes, or part
+  // of it; "" for a node read from the file.
   std::string origin;
   // Method that made it: "low_rank"; "" for a node read from the file.
   std::string method;
@@ -78,7 +81,8 @@ struct Node {
   int64_t IntAttribute(absl::string_view attribute, int64_t fallback) const;
   float FloatAttribute(absl::string_view attribute, float fallback) const;
   std::string StringAttribute(absl::string_view attribute, absl::string_view fallback) const;
-  std::vector<int64_t> IntsAttribute(absl::string_view attribute, std::vector<int64_t> fallback = {}) const;
+  std::vector<int64_t> IntsAttribute(absl::string_view attribute,
+                                     std::vector<int64_t> fallback = {}) const;
   void SetInt(absl::string_view attribute, int64_t value);
   void SetInts(absl::string_view attribute, std::vector<int64_t> value);
   void SetFloat(absl::string_view attribute, float value);
@@ -95,33 +99,37 @@ struct Dim {
   std::string symbol;
 };
 
-// A name with its declared type. Non-tensor types (sequence, map, optional, sparse) have dtype kUndefined and live in `extra`.
+// A name with its declared type. Non-tensor types (sequence, map, optional, sparse) have dtype
+// kUndefined and live in `extra`.
 struct ValueInfo {
   std::string name;
   DType dtype = DType::kUndefined;
   std::optional<std::vector<Dim>> dims;  // nullopt: unknown rank
-  // The serialized ValueInfoProto it was read from. When `modified` is false the writer writes exactly this.
+  // The serialized ValueInfoProto it was read from. When `modified` is false the writer writes
+  // exactly this.
   std::string original;
   bool modified = true;
 };
 
 struct Graph {
   std::string name;
-  std::vector<std::unique_ptr<Node>> nodes;  // pointers are stable while the node lives
+  std::vector<std::unique_ptr<Node>> nodes;    // pointers are stable while the node lives
   std::map<std::string, Tensor> initializers;  // by name; the writer keeps this order
   std::vector<ValueInfo> inputs;
   std::vector<ValueInfo> outputs;
   std::map<std::string, ValueInfo> value_infos;
-  // Serialized SparseTensorProtos by the name of their values; passed through, or made by prune_weights with storage: sparse.
+  // Serialized SparseTensorProtos by the name of their values; passed through, or made by
+  // prune_weights with storage: sparse.
   std::map<std::string, std::string> sparse_initializers;
   std::string doc_string;
-  std::string extra;  // quantization_annotation, metadata_props, unknown fields
+  std::string extra;        // quantization_annotation, metadata_props, unknown fields
   Graph* parent = nullptr;  // enclosing graph, or nullptr
 
   bool IsInput(absl::string_view value) const;
   bool IsOutput(absl::string_view value) const;
-  // A name starting with `stem` that is not used in this graph, its ancestors or any of its descendants, nor among `Node::name`s.
-  // Cost: linear in the graph on the first call after a change; callers that need many names use NameScope of graph/edit.h.
+  // A name starting with `stem` that is not used in this graph, its ancestors or any of its
+  // descendants, nor among `Node::name`s. Cost: linear in the graph on the first call after a
+  // change; callers that need many names use NameScope of graph/edit.h.
 };
 
 // A model-local function. Its body is a graph whose inputs and outputs carry names only.

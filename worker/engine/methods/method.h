@@ -20,17 +20,19 @@ namespace lathe::engine {
 struct LayerOutcome {
   std::string name;         // Weight::name
   std::string op;           // RoleName
-  std::string scheme;       // what was done: "int8 per channel, Cast+Mul", "rank 17 of 64", "50 % zeros"; "" when skipped
+  std::string scheme;       // what was done: "int8 per channel, Cast+Mul", "rank 17 of 64", "50 %
+                            // zeros"; "" when skipped
   std::optional<int> bits;  // bits a weight is stored in
   std::optional<int> requested_bits;  // what the recipe asked for, where the container is wider
   std::optional<int64_t> rank;
-  std::optional<double> sparsity;        // zeros over all, after the step
-  std::optional<double> relative_error;  // norm(W - W') / norm(W), Frobenius, against the weight before this step
-  std::optional<double> sqnr_db;         // -20 log10(relative_error)
-  int64_t parameters = 0;    // elements before
-  int64_t bytes_before = 0;  // of the constants that hold the layer's weight
-  int64_t bytes_after = 0;   // likewise, scales and zero points included
-  std::string skipped_reason;  // non-empty: left alone, and why
+  std::optional<double> sparsity;  // zeros over all, after the step
+  std::optional<double>
+      relative_error;  // norm(W - W') / norm(W), Frobenius, against the weight before this step
+  std::optional<double> sqnr_db;  // -20 log10(relative_error)
+  int64_t parameters = 0;         // elements before
+  int64_t bytes_before = 0;       // of the constants that hold the layer's weight
+  int64_t bytes_after = 0;        // likewise, scales and zero points included
+  std::string skipped_reason;     // non-empty: left alone, and why
 };
 
 struct StepOutcome {
@@ -44,16 +46,18 @@ struct StepContext {
   const Step& step;  // validated; read it with the getters of common/recipe/catalogue.h
   uint64_t seed = 0;
   Parallel& parallel;
-  // Fraction of this step in [0, 1] and a word on where it is: "conv4_2 (17 of 83)". Cheap; call once a layer.
+  // Fraction of this step in [0, 1] and a word on where it is: "conv4_2 (17 of 83)". Cheap; call
+  // once a layer.
   std::function<void(double, const std::string&)> progress;
   // True when the job was cancelled: return CANCELLED soon.
   std::function<bool()> cancelled;
   StepOutcome& outcome;
 };
 
-// A method changes ctx.model in place and fills ctx.outcome with one entry for every weight FindWeights lists, done or skipped
-// with its reason. Errors: INVALID_ARGUMENT for what is wrong with the model (NaN weights, named), CANCELLED. A layer that cannot be done
-// is skipped, not an error; the model stays valid at every return.
+// A method changes ctx.model in place and fills ctx.outcome with one entry for every weight
+// FindWeights lists, done or skipped with its reason. Errors: INVALID_ARGUMENT for what is wrong
+// with the model (NaN weights, named), CANCELLED. A layer that cannot be done is skipped, not an
+// error; the model stays valid at every return.
 struct Method {
   const char* name;  // its key in recipes; in the catalogue too (a test compares the two lists)
   absl::Status (*apply)(StepContext& ctx);

@@ -6,7 +6,8 @@
 //             The chain hangs on constants alone, so the runtime folds it when it loads the model:
 //             the file is small, speed and memory at run time are float's. W keeps its name, so
 //             Transpose, Identity, Cast and every use stay as they are.
-//   lookup    Gather(q, i) -> Cast -> [Sub(Cast(Gather(zp, i)))] -> Mul(Gather(scale, i)) -> [Mul(input scale)] = y
+//   lookup    Gather(q, i) -> Cast -> [Sub(Cast(Gather(zp, i)))] -> Mul(Gather(scale, i)) ->
+//   [Mul(input scale)] = y
 //             An embedding's table stays integer in memory; only the rows looked up are decoded.
 //   blocks    GatherBlockQuantized(q, i, scale) = y: the same for 4-bit tables with a scale a
 //   block.

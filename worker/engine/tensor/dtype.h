@@ -1,4 +1,5 @@
-// Element types, numbered as in ONNX's TensorProto.DataType (the newest list; Debian's libonnx knows fewer).
+// Element types, numbered as in ONNX's TensorProto.DataType (the newest list; Debian's libonnx
+// knows fewer).
 #ifndef LATHE_WORKER_ENGINE_TENSOR_DTYPE_H_
 #define LATHE_WORKER_ENGINE_TENSOR_DTYPE_H_
 
@@ -40,12 +41,13 @@ enum class DType : int32_t {
   kInt2 = 26,
 };
 
-// "float32", "int4", ...; "dtype(99)" is spelled by the caller for unknown ones: this gives "unknown".
+// "float32", "int4", ...; "dtype(99)" is spelled by the caller for unknown ones: this gives
+// "unknown".
 absl::string_view DTypeName(DType dtype);
 // Bits an element takes in raw_data; nullopt for strings and unknown types.
 std::optional<int> DTypeBits(DType dtype);
-// Bytes of `count` elements in raw_data (sub-byte types are packed, the last byte padded); nullopt on overflow or for strings
-// and unknown types.
+// Bytes of `count` elements in raw_data (sub-byte types are packed, the last byte padded); nullopt
+// on overflow or for strings and unknown types.
 std::optional<int64_t> DTypeBytes(DType dtype, int64_t count);
 // float32, float64, float16, bfloat16.
 bool IsFloat(DType dtype);

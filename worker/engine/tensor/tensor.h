@@ -27,7 +27,8 @@ class Bytes {
 
   absl::string_view view() const { return view_; }
   int64_t size() const { return static_cast<int64_t>(view_.size()); }
-  // Whether the bytes lie elsewhere, as a rule in a mapped file (and so cost no memory of their own).
+  // Whether the bytes lie elsewhere, as a rule in a mapped file (and so cost no memory of their
+  // own).
   bool borrowed() const { return borrowed_; }
   // Lets the system take back the memory of mapped bytes; they are read from the file again when
   // next looked at. For large constants that will not be needed for a while. No effect on others.
@@ -40,8 +41,9 @@ class Bytes {
   bool mapped_ = false;
 };
 
-// Row-major, little-endian, as ONNX's raw_data (sub-byte types packed low nibble first). Invariant, kept by the reader and by
-// Tensor::Make: data.size() == DTypeBytes(dtype, product(dims)) for every type but strings and unknown ones.
+// Row-major, little-endian, as ONNX's raw_data (sub-byte types packed low nibble first). Invariant,
+// kept by the reader and by Tensor::Make: data.size() == DTypeBytes(dtype, product(dims)) for every
+// type but strings and unknown ones.
 struct Tensor {
   std::string name;
   DType dtype = DType::kUndefined;
@@ -50,10 +52,12 @@ struct Tensor {
   std::string doc_string;
   // Elements of a string tensor.
   std::vector<std::string> strings;
-  // Fields of the TensorProto that the IR does not model (unknown fields, metadata_props), serialized; written back as they are.
+  // Fields of the TensorProto that the IR does not model (unknown fields, metadata_props),
+  // serialized; written back as they are.
   std::string extra;
 
-  // The checked way to make one. INVALID_ARGUMENT when the size of `data` does not fit dtype and dims.
+  // The checked way to make one. INVALID_ARGUMENT when the size of `data` does not fit dtype and
+  // dims.
   static absl::StatusOr<Tensor> Make(std::string name, DType dtype, Shape dims, std::string data);
   // Conveniences for new tensors; they die when the sizes do not fit (a bug of the caller).
   static Tensor FromFloats(std::string name, Shape dims, std::span<const float> values);
@@ -63,11 +67,14 @@ struct Tensor {
   int64_t size() const;
   int64_t byte_size() const { return data.size(); }
 
-  // All elements as float32; float16, bfloat16 and float64 are converted. FAILED_PRECONDITION for other types.
+  // All elements as float32; float16, bfloat16 and float64 are converted. FAILED_PRECONDITION for
+  // other types.
   absl::StatusOr<std::vector<float>> ToFloats() const;
-  // All elements of an int64, int32, int8, uint8 or bool tensor. FAILED_PRECONDITION for other types.
+  // All elements of an int64, int32, int8, uint8 or bool tensor. FAILED_PRECONDITION for other
+  // types.
   absl::StatusOr<std::vector<int64_t>> ToInt64s() const;
-  // Direct view of a float32 tensor when its bytes are aligned for it; empty otherwise (use ToFloats).
+  // Direct view of a float32 tensor when its bytes are aligned for it; empty otherwise (use
+  // ToFloats).
   std::span<const float> FloatView() const;
 };
 
