@@ -54,7 +54,7 @@ build() {
   mkdir -p "$LATHE_ROOT/build"
   export CCACHE_BASEDIR=$LATHE_ROOT CCACHE_NOHASHDIR=1
   local werror=OFF
-  [ "${CI:-}" = true ] && werror=ON
+  [ "${CI:-}" = true ] && [ "$preset" = release ] && werror=ON
   if ! { cmake -S "$LATHE_ROOT" --preset "$preset" -DLATHE_WERROR=$werror &&
          cmake --build "$LATHE_ROOT/build/$preset" ${1:+--target "$@"}; } >"$log" 2>&1; then
     grep -E 'error|FAILED|warning' -A5 "$log" | head -60 >&2
