@@ -3,6 +3,8 @@
 //   lathe_test_tool upgrade IN OUT VERSION
 //   lathe_test_tool inline IN OUT
 //   lathe_test_tool layers IN           one JSON object a line
+//   lathe_test_tool shapes [NAME=SIZE...] IN...   one JSON object a model: what is known of the main
+//                                       graph's values, and the cost of a run
 //   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
 #include <cstdlib>
 #include <filesystem>
@@ -18,6 +20,7 @@
 #include "worker/engine/graph/verifier.h"
 #include "worker/engine/graph/writer.h"
 #include "worker/engine/methods/method.h"
+#include "worker/engine/ops/shape_inference.h"
 #include "worker/engine/passes/inline_functions.h"
 #include "worker/engine/passes/upgrade_opset.h"
 
@@ -88,6 +91,46 @@ absl::Status Layers(const std::string& in) {
   return absl::OkStatus();
 }
 
+nlohmann::json ShapesOf(const Model& model, const Bindings& bindings) {
+  const Inference inference = InferShapes(model, bindings);
+  nlohmann::json values = nlohmann::json::object();
+  for (const auto& [name, fact] : inference.values.at(model.graph.get())) {
+    if (!fact.ranked) continue;
+    values[name] = {{"dtype", static_cast<int>(fact.dtype)}, {"dims", fact.dims}};
+    if (!fact.known) continue;
+    if (IsFloat(fact.dtype)) {
+      values[name]["elements"] = fact.reals;
+    } else {
+      values[name]["elements"] = fact.ints;
+    }
+  }
+  return {{"values", values},
+          {"macs", inference.macs.total()},
+          {"macs_int8", inference.macs.int8},
+          {"macs_float16", inference.macs.float16},
+          {"macs_incomplete", inference.macs_incomplete},
+          {"assumptions", inference.assumptions},
+          {"shape_unknown", inference.shape_unknown}};
+}
+
+// Models that cannot be read give {"error": ...}.
+absl::Status Shapes(const std::vector<std::string>& args) {
+  Bindings bindings;
+  for (size_t i = 1; i < args.size(); ++i) {
+    const size_t equals = args[i].rfind('=');
+    if (equals != std::string::npos) {
+      bindings[args[i].substr(0, equals)] = std::atoll(args[i].c_str() + equals + 1);
+      continue;
+    }
+    const absl::StatusOr<Model> model = Read(args[i]);
+    const nlohmann::json answer =
+        model.ok() ? ShapesOf(*model, bindings)
+                   : nlohmann::json{{"error", std::string(model.status().message())}};
+    std::cout << answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+  }
+  return absl::OkStatus();
+}
+
 template <typename T>
 void Put(nlohmann::json& json, const char* key, const std::optional<T>& value) {
   if (value) json[key] = *value;
@@ -149,6 +192,7 @@ absl::Status Run(const std::vector<std::string>& args) {
     return Upgrade(args[1], args[2], std::atoll(args[3].c_str()));
   }
   if (command == "inline" && args.size() == 3) return Inline(args[1], args[2]);
+  if (command == "shapes" && args.size() >= 2) return Shapes(args);
   if (command == "layers" && args.size() == 2) return Layers(args[1]);
   if (command == "apply" && (args.size() == 4 || args.size() == 5)) {
     return Apply(args[1], args[2], args[3], args.size() == 5 ? std::atoi(args[4].c_str()) : 1);

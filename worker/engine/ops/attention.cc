@@ -13,6 +13,12 @@ int64_t Multiply(std::initializer_list<int64_t> factors) {
   return out;
 }
 
+// Keys that this call brings: input 1 [B, L, H] or [B, N, L, D]; packed with the queries otherwise.
+int64_t NewKeys(const OpContext& ctx) {
+  if (!ctx.Ranked(1) || ctx.Rank(1) < 3) return ctx.Dims(0)[1];
+  return ctx.Dims(1)[ctx.Rank(1) - 2];
+}
+
 }  // namespace
 
 // input [B, S, D], weights [D, Q + K + V], widths from qkv_hidden_sizes or equal thirds.
@@ -38,7 +44,8 @@ std::optional<MacCount> MacsContribAttention(const OpContext& ctx) {
   return MacCount{SaturatingAdd(projections, scores), ProductType(ctx, 0, 1)};
 }
 
-// query [B, S, H], key [B, L, H] or [B, N, L, D], value likewise.
+// query [B, S, H], key [B, L, H] or [B, N, L, D], value likewise. Where the keys of earlier calls
+// are an input, [B, N, P, D], the outputs after the first hold them and the new ones.
 bool InferMultiHeadAttention(OpContext& ctx) {
   if (!ctx.Ranked(0) || ctx.Rank(0) != 3) return false;
   Shape dims = ctx.Dims(0);
@@ -48,33 +55,49 @@ bool InferMultiHeadAttention(OpContext& ctx) {
     dims[2] = SaturatingMul(ctx.Dims(2)[1], ctx.Dims(2)[3]);
   }
   ctx.Set(0, ctx.In(0).dtype, std::move(dims));
-  return ctx.output_count() == 1;
+  const size_t past = grouped ? 3 : 6;
+  for (size_t i = 1; i < ctx.output_count() && i < 3; ++i) {
+    if (!ctx.Ranked(past + i - 1) || ctx.Rank(past + i - 1) != 4) return false;
+    Shape present = ctx.Dims(past + i - 1);
+    present[2] = SaturatingAdd(present[2], NewKeys(ctx));
+    ctx.Set(i, ctx.In(0).dtype, std::move(present));
+  }
+  return ctx.output_count() <= 3;
 }
 
 std::optional<MacCount> MacsMultiHeadAttention(const OpContext& ctx) {
   if (!ctx.Ranked(0) || !ctx.Ranked(1) || ctx.Rank(0) != 3) return std::nullopt;
-  const Shape& query = ctx.Dims(0);
   if (ctx.Rank(1) != 3 && ctx.Rank(1) != 4) return std::nullopt;
-  const int64_t length = ctx.Dims(1)[ctx.Rank(1) - 2];
+  const Shape& query = ctx.Dims(0);
+  const size_t past = ctx.node().op_type == "GroupQueryAttention" ? 3 : 6;
+  int64_t length = NewKeys(ctx);
+  if (ctx.Ranked(past) && ctx.Rank(past) == 4) length = SaturatingAdd(length, ctx.Dims(past)[2]);
   return MacCount{Multiply({2, query[0], query[1], length, query[2]}), ProductType(ctx, 0, 1)};
 }
 
-// ai.onnx Attention: [B, N, S, D], or [B, S, N D] with head counts as attributes.
+// ai.onnx Attention: [B, N, S, D], or [B, S, N D] with head counts as attributes; inputs 4 and 5
+// are earlier keys and values, outputs 1 and 2 these with the new ones, output 3 the scores.
 bool InferAttention23(OpContext& ctx) {
-  if (!ctx.Ranked(0) || !ctx.Ranked(2)) return false;
-  Shape dims = ctx.Dims(0);
-  if (dims.size() == 4 && ctx.Rank(2) == 4) {
-    dims[3] = ctx.Dims(2)[3];
-  } else if (dims.size() == 3 && ctx.Rank(2) == 3) {
-    const int64_t heads = ctx.node().IntAttribute("q_num_heads", 0);
-    const int64_t value_heads = ctx.node().IntAttribute("kv_num_heads", 0);
-    if (heads < 1 || value_heads < 1) return false;
-    dims[2] = SaturatingMul(ctx.Dims(2)[2] / value_heads, heads);
-  } else {
+  if (!ctx.Ranked(0) || !ctx.Ranked(1) || !ctx.Ranked(2)) return false;
+  const bool flat = ctx.Rank(0) == 3;
+  if (ctx.Rank(1) != ctx.Rank(0) || ctx.Rank(2) != ctx.Rank(0) || (!flat && ctx.Rank(0) != 4)) {
     return false;
   }
+  const int64_t heads = flat ? ctx.node().IntAttribute("q_num_heads", 0) : ctx.Dims(0)[1];
+  const int64_t key_heads = flat ? ctx.node().IntAttribute("kv_num_heads", 0) : ctx.Dims(1)[1];
+  if (heads < 1 || key_heads < 1) return false;
+  const int64_t value_width = flat ? ctx.Dims(2)[2] / key_heads : ctx.Dims(2)[3];
+  Shape dims = ctx.Dims(0);
+  dims.back() = flat ? SaturatingMul(value_width, heads) : value_width;
   ctx.Set(0, ctx.In(0).dtype, std::move(dims));
-  return ctx.output_count() == 1;
+  const int64_t past = ctx.Ranked(4) && ctx.Rank(4) == 4 ? ctx.Dims(4)[2] : 0;
+  const int64_t total = SaturatingAdd(past, ctx.Dims(1)[flat ? 1 : 2]);
+  for (size_t i = 1; i < 3; ++i) {
+    const int64_t width = flat ? ctx.Dims(i)[2] / key_heads : ctx.Dims(i)[3];
+    ctx.Set(i, ctx.In(i).dtype, {ctx.Dims(0)[0], key_heads, total, width});
+  }
+  ctx.Set(3, ctx.In(0).dtype, {ctx.Dims(0)[0], heads, ctx.Dims(0)[flat ? 1 : 2], total});
+  return true;
 }
 
 std::optional<MacCount> MacsAttention23(const OpContext& ctx) {
@@ -82,7 +105,8 @@ std::optional<MacCount> MacsAttention23(const OpContext& ctx) {
       ctx.Rank(0) != ctx.Rank(1) || ctx.Rank(0) < 3) {
     return std::nullopt;
   }
-  const int64_t length = ctx.Dims(1)[ctx.Rank(1) - 2];
+  int64_t length = ctx.Dims(1)[ctx.Rank(1) - 2];
+  if (ctx.Ranked(4) && ctx.Rank(4) == 4) length = SaturatingAdd(length, ctx.Dims(4)[2]);
   const int64_t both = SaturatingAdd(ctx.In(0).size(), ctx.Out(0).size());
   return MacCount{SaturatingMul(both, length), ProductType(ctx, 0, 1)};
 }

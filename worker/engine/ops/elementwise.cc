@@ -178,7 +178,7 @@ bool InferCast(OpContext& ctx) {
                        : static_cast<DType>(ctx.node().IntAttribute("to", 0));
   const ValueFact& in = ctx.In(0);
   ValueFact& out = ctx.Set(0, to, ctx.Dims(0));
-  if (!in.known || to == DType::kString) return true;
+  if (!in.known || to == DType::kString || ctx.node().op_type == "BitCast") return true;
   if (IsFloat(in.dtype) && IsFloat(to)) {
     out.reals = in.reals;
   } else if (IsFloat(in.dtype)) {

@@ -66,6 +66,7 @@ bool InferEmbedLayerNormalization(OpContext& ctx);
 // reduction.cc
 bool InferReduce(OpContext& ctx);
 bool InferArg(OpContext& ctx);
+bool InferDet(OpContext& ctx);
 
 // window.cc
 bool InferConv(OpContext& ctx);
@@ -75,6 +76,7 @@ bool InferConvTranspose(OpContext& ctx);
 bool InferDeformConv(OpContext& ctx);
 bool InferPool(OpContext& ctx);
 bool InferGlobalPool(OpContext& ctx);
+bool InferMaxUnpool(OpContext& ctx);
 bool InferRoiPool(OpContext& ctx);  // RoiAlign, MaxRoiPool
 std::optional<MacCount> MacsConv(const OpContext& ctx);
 std::optional<MacCount> MacsConvInteger(const OpContext& ctx);

@@ -82,6 +82,12 @@ bool InferReduce(OpContext& ctx) {
   return true;
 }
 
+bool InferDet(OpContext& ctx) {
+  if (!ctx.Ranked(0) || ctx.Rank(0) < 2) return false;
+  ctx.Set(0, ctx.In(0).dtype, Shape(ctx.Dims(0).begin(), ctx.Dims(0).end() - 2));
+  return true;
+}
+
 bool InferArg(OpContext& ctx) {
   if (!ctx.Ranked(0)) return false;
   const auto axis = NormalAxis(ctx.node().IntAttribute("axis", 0), ctx.Rank(0));

@@ -185,6 +185,30 @@ bool InferGlobalPool(OpContext& ctx) {
   return true;
 }
 
+// The inverse of a pool's extents, or output_shape.
+bool InferMaxUnpool(OpContext& ctx) {
+  if (!ctx.Ranked(0) || ctx.Rank(0) < 3) return false;
+  if (ctx.Has(2)) {
+    const auto shape = ctx.Ints(2);
+    if (!shape || shape->size() != ctx.Dims(0).size()) return false;
+    ctx.Set(0, ctx.In(0).dtype, *shape);
+    return true;
+  }
+  const std::vector<int64_t> kernel = ctx.node().IntsAttribute("kernel_shape");
+  if (kernel.size() + 2 != ctx.Dims(0).size()) return false;
+  const auto window = ReadWindow(ctx.node(), kernel);
+  if (!window) return false;
+  Shape dims = {ctx.Dims(0)[0], ctx.Dims(0)[1]};
+  for (size_t i = 0; i < kernel.size(); ++i) {
+    const Wide extent = (Wide{ctx.Dims(0)[i + 2]} - 1) * window->strides[i] + kernel[i] -
+                        window->pads[i] - window->pads[i + kernel.size()];
+    if (extent < 0 || extent > kMaxExtent) return false;
+    dims.push_back(static_cast<int64_t>(extent));
+  }
+  ctx.Set(0, ctx.In(0).dtype, std::move(dims));
+  return true;
+}
+
 bool InferRoiPool(OpContext& ctx) {
   if (!ctx.Ranked(0) || !ctx.Ranked(1) || ctx.Rank(0) != 4 || ctx.Rank(1) != 2) return false;
   int64_t height = ctx.node().IntAttribute("output_height", 1);
