@@ -264,7 +264,7 @@ absl::Status CompressRun::CopyInput(const std::string& main, CompressResult* res
     const fs::path from = fs::path(request_.input_folder) / source;
     const fs::path to = fs::path(request_.output_folder) / target;
     std::error_code error;
-    fs::create_directories(to.parent_path(), error);
+    if (target.has_parent_path()) fs::create_directories(to.parent_path(), error);
     ASSIGN_OR_RETURN(const int64_t bytes, CopyFile(from.string(), to.string()));
     result->files.push_back({target.string(), bytes});
   }

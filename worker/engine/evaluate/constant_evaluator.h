@@ -57,6 +57,7 @@ class ConstantEvaluator {
     std::vector<float> values;
   };
 
+  static absl::Status NotUnderstood(const Node& node);
   absl::StatusOr<ConstantPlan> PlanOf(const Graph* graph, const std::string& value,
                                       int depth) const;
   absl::StatusOr<ConstantPlan> PlanNode(const Definition& definition, int depth) const;
