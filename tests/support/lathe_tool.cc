@@ -3,7 +3,8 @@
 //   lathe_test_tool upgrade IN OUT VERSION
 //   lathe_test_tool inline IN OUT
 //   lathe_test_tool layers IN           one JSON object a line
-//   lathe_test_tool shapes [NAME=SIZE...] IN...   one JSON object a model: what is known of the main
+//   lathe_test_tool shapes [NAME=SIZE...] IN...   one JSON object a model: what is known of the
+//   main
 //                                       graph's values, and the cost of a run
 //   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
 #include <cstdlib>
