@@ -75,14 +75,15 @@ absl::Status RestrictSystemCalls() {
   }
   // Signals to itself only: abort() raises one.
   const auto self = static_cast<scmp_datum_t>(getpid());
-  RETURN_IF_ERROR(AllowIf(filter, "tgkill", SCMP_A0(SCMP_CMP_EQ, self)));
-  RETURN_IF_ERROR(AllowIf(filter, "kill", SCMP_A0(SCMP_CMP_EQ, self)));
-  RETURN_IF_ERROR(AllowIf(filter, "prctl", SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME)));
-  RETURN_IF_ERROR(AllowIf(filter, "prctl", SCMP_A0(SCMP_CMP_EQ, 0x53564d41)));  // PR_SET_VMA: names
+  RETURN_IF_ERROR(AllowIf(filter, "tgkill", SCMP_A0(SCMP_CMP_EQ, self, 0)));
+  RETURN_IF_ERROR(AllowIf(filter, "kill", SCMP_A0(SCMP_CMP_EQ, self, 0)));
+  RETURN_IF_ERROR(AllowIf(filter, "prctl", SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0)));
+  RETURN_IF_ERROR(
+      AllowIf(filter, "prctl", SCMP_A0(SCMP_CMP_EQ, 0x53564d41, 0)));  // PR_SET_VMA: names
   // Reading limits is fine, setting them is not.
-  RETURN_IF_ERROR(AllowIf(filter, "prlimit64", SCMP_A2(SCMP_CMP_EQ, 0)));
+  RETURN_IF_ERROR(AllowIf(filter, "prlimit64", SCMP_A2(SCMP_CMP_EQ, 0, 0)));
   // "Is this a terminal?", asked by C libraries before buffering.
-  RETURN_IF_ERROR(AllowIf(filter, "ioctl", SCMP_A1(SCMP_CMP_EQ, TCGETS)));
+  RETURN_IF_ERROR(AllowIf(filter, "ioctl", SCMP_A1(SCMP_CMP_EQ, TCGETS, 0)));
   if (const int error = seccomp_load(filter); error < 0) return Failed(error, "cannot load");
   return absl::OkStatus();
 }
