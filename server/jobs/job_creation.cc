@@ -1,6 +1,7 @@
 // How jobs come to be: definition, idempotency, the result cache, published results.
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/digest.h"
 #include "common/status_macros.h"
 #include "server/jobs/cache_key.h"
 #include "server/jobs/job_service_impl.h"
@@ -32,6 +33,16 @@ absl::Status Missing(const absl::Status& status, absl::string_view what, absl::s
       WithReason(absl::FailedPreconditionError(absl::StrCat("there is no ", what, " ", name)),
                  reason),
       field);
+}
+
+// A model that cannot be read is the caller's affair; a worker that died of it, or never came, is
+// not.
+absl::Status InspectFailure(const v1::JobError& error) {
+  const bool callers = error.reason() == v1::JOB_ERROR_REASON_INVALID_MODEL ||
+                       error.reason() == v1::JOB_ERROR_REASON_UNSUPPORTED_OP;
+  return WithReason(callers ? absl::InvalidArgumentError(error.message())
+                            : absl::InternalError(error.message()),
+                    ReasonLabel(error.reason()));
 }
 
 }  // namespace
@@ -117,8 +128,8 @@ absl::StatusOr<bool> JobService::Impl::FromCache(WriteTransaction& tx, JobRecord
 
 absl::StatusOr<v1::Job> JobService::Impl::Insert(const v1::Job& user,
                                                  const std::string& recipe_json,
-                                                 const RequestKey& key, const std::string& retry_of,
-                                                 bool use_cache) {
+                                                 const std::string& tenant, const RequestKey& key,
+                                                 const std::string& retry_of, bool use_cache) {
   JobRecord record;
   std::optional<std::string> earlier;
   bool from_cache = false;
@@ -137,12 +148,14 @@ absl::StatusOr<v1::Job> JobService::Impl::Insert(const v1::Job& user,
     RETURN_IF_ERROR(Define(tx, user, recipe_json, &record));
     record.job.set_name(absl::StrCat("jobs/", ids_->NewId()));
     record.job.set_retry_of(retry_of);
+    record.tenant = tenant;
     if (use_cache) {
       ASSIGN_OR_RETURN(from_cache, FromCache(tx, &record));
     }
+    record.job.set_event_sequence(1);  // the event below
     RETURN_IF_ERROR(tx.InsertJob(&record));
+    record.job.set_event_sequence(0);
     RETURN_IF_ERROR(AppendStateEvent(tx, record));
-    RETURN_IF_ERROR(tx.UpdateJob(record));
     return RememberRequest(tx, key, record.job.name());
   });
   if (!status.ok()) return status;
@@ -169,24 +182,22 @@ absl::StatusOr<v1::Job> JobService::Impl::CreateJob(const CreateJobArgs& args) {
   const RequestKey key{absl::StrCat(args.tenant, "/CreateJob"), args.request_id,
                        Fingerprint(UserFields(args.job))};
   RETURN_IF_ERROR(CheckRequestId(args.request_id));
-  return Insert(args.job, args.recipe_json, key, "", options_.use_result_cache);
+  return Insert(args.job, args.recipe_json, args.tenant, key, "", options_.use_result_cache);
 }
 
 absl::StatusOr<v1::Job> JobService::Impl::RetryJob(absl::string_view name,
                                                    const std::string& request_id) {
   RETURN_IF_ERROR(CheckRequestId(request_id));
-  JobRecord old;
-  RETURN_IF_ERROR(store_->Read([&](ReadTransaction& tx) -> absl::Status {
-    ASSIGN_OR_RETURN(old, tx.GetJob(name));
-    return absl::OkStatus();
-  }));
+  ASSIGN_OR_RETURN(const JobRecord old, Find(name));
   if (!IsTerminal(old.job.state())) {
     return WithReason(absl::FailedPreconditionError(
                           absl::StrCat(name, " has not ended; cancel it first, or wait")),
                       "JOB_NOT_ENDED");
   }
-  const RequestKey key{absl::StrCat(old.tenant, "/RetryJob"), request_id, Fingerprint(old.job)};
-  return Insert(old.job, old.attempt.recipe_json(), key, old.job.name(), /*use_cache=*/false);
+  const RequestKey key{absl::StrCat(old.tenant, "/RetryJob"), request_id,
+                       Sha256Hex(old.job.name())};
+  return Insert(old.job, old.attempt.recipe_json(), old.tenant, key, old.job.name(),
+                /*use_cache=*/false);
 }
 
 absl::StatusOr<InspectSummary> JobService::Impl::InspectModel(
@@ -215,8 +226,9 @@ absl::StatusOr<InspectSummary> JobService::Impl::InspectModel(
     }
     if (!status.ok()) return status;
     if (kept && blobs_->BlobSize(kept->summary_digest).ok() &&
-        blobs_->BlobSize(kept->text_digest).ok())
+        (kept->text_digest.empty() || blobs_->BlobSize(kept->text_digest).ok())) {
       return *kept;
+    }
     bool ours = false;
     {
       absl::MutexLock lock(&mutex_);
@@ -259,10 +271,7 @@ absl::StatusOr<InspectSummary> JobService::Impl::InspectModel(
       if (record.job.state() == v1::JOB_STATE_SUCCEEDED) {
         return InspectSummary{record.job.result().report_digest(), record.report_text_digest};
       }
-      if (IsTerminal(record.job.state())) {
-        return WithReason(absl::InvalidArgumentError(record.job.error().message()),
-                          ReasonLabel(record.job.error().reason()));
-      }
+      if (IsTerminal(record.job.state())) return InspectFailure(record.job.error());
     }
     ASSIGN_OR_RETURN(const bool changed, AwaitChange(job, seen, give_up, wait));
     if (!changed) {

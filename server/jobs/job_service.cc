@@ -22,12 +22,12 @@ JobObserver* OrNothing(JobObserver* observer) {
   return observer == nullptr ? nothing : observer;
 }
 
-absl::Status NoSuchJob(absl::Status status, absl::string_view name) {
+}  // namespace
+
+absl::Status NoSuchJob(const absl::Status& status, absl::string_view name) {
   if (status.code() != absl::StatusCode::kNotFound) return status;
   return WithReason(absl::NotFoundError(absl::StrCat("there is no job ", name)), "JOB_NOT_FOUND");
 }
-
-}  // namespace
 
 JobService::Impl::Impl(JobServiceOptions options, Store* store, BlobSizes* blobs,
                        const Clock* clock, IdGenerator* ids, RandomSource* random,
@@ -41,43 +41,39 @@ JobService::Impl::Impl(JobServiceOptions options, Store* store, BlobSizes* blobs
       observer_(OrNothing(observer)) {}
 
 absl::Status JobService::Impl::Recover() {
+  // Whoever asked for an inspection in the last life of the server is gone.
+  RETURN_IF_ERROR(store_->Write([](WriteTransaction& tx) { return tx.DeleteInternalJobs(); }));
   std::vector<JobRecord> unfinished;
   RETURN_IF_ERROR(store_->Read([&](ReadTransaction& tx) -> absl::Status {
     ASSIGN_OR_RETURN(unfinished, tx.UnfinishedJobs());
     return absl::OkStatus();
   }));
+  absl::MutexLock lock(&mutex_);
   for (const JobRecord& record : unfinished) {
     const std::string& name = record.job.name();
-    if (record.kind == v1::ATTEMPT_KIND_INSPECT) {
-      RETURN_IF_ERROR(store_->Write([&](WriteTransaction& tx) { return tx.DeleteJob(name); }));
-      continue;
-    }
-    absl::MutexLock lock(&mutex_);
     if (record.job.state() == v1::JOB_STATE_PENDING) {
       EnqueueLocked(record);
     } else {
-      const absl::Time now = clock_->Now();
-      Lease lease;
-      lease.token = record.lease_token;
-      lease.worker = record.job.worker();
-      lease.expiry = now + options_.lease_duration;
-      lease.run_deadline = record.attempt_time + FromProto(record.attempt.max_run_duration()) +
-                           options_.run_deadline_grace;
-      lease.stop_requested = record.job.state() == v1::JOB_STATE_CANCELLING;
-      leases_[name] = lease;
+      leases_[name] = LeaseOf(record);
     }
     ChangedLocked(name, /*ended=*/false);
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::Job> JobService::Impl::GetJob(absl::string_view name) {
+absl::StatusOr<JobRecord> JobService::Impl::Find(absl::string_view name) {
   JobRecord record;
   const absl::Status status = store_->Read([&](ReadTransaction& tx) -> absl::Status {
     ASSIGN_OR_RETURN(record, tx.GetJob(name));
     return absl::OkStatus();
   });
   if (!status.ok()) return NoSuchJob(status, name);
+  if (record.kind != v1::ATTEMPT_KIND_COMPRESS) return NoSuchJob(absl::NotFoundError(""), name);
+  return record;
+}
+
+absl::StatusOr<v1::Job> JobService::Impl::GetJob(absl::string_view name) {
+  ASSIGN_OR_RETURN(JobRecord record, Find(name));
   absl::MutexLock lock(&mutex_);
   if (auto it = progress_.find(std::string(name));
       it != progress_.end() && it->second.token == record.lease_token) {
@@ -104,6 +100,7 @@ absl::StatusOr<v1::ListJobsResponse> JobService::Impl::ListJobs(
 }
 
 absl::StatusOr<v1::Job> JobService::Impl::CancelJob(absl::string_view name) {
+  RETURN_IF_ERROR(Find(name).status());
   absl::StatusOr<Change> change = Apply(name, JobEventKind::kCancelRequested, 0, {}, nullptr);
   if (!change.ok()) return NoSuchJob(change.status(), name);
   Settle(*change, JobEventKind::kCancelRequested);
@@ -113,6 +110,7 @@ absl::StatusOr<v1::Job> JobService::Impl::CancelJob(absl::string_view name) {
 absl::Status JobService::Impl::DeleteJob(absl::string_view name) {
   return NoSuchJob(store_->Write([&](WriteTransaction& tx) -> absl::Status {
     ASSIGN_OR_RETURN(const JobRecord record, tx.GetJob(name));
+    if (record.kind != v1::ATTEMPT_KIND_COMPRESS) return absl::NotFoundError("internal");
     if (!IsTerminal(record.job.state())) {
       return WithReason(absl::FailedPreconditionError(
                             absl::StrCat(name, " has not ended; cancel it first, or wait")),
@@ -135,8 +133,9 @@ absl::StatusOr<bool> JobService::Impl::AwaitChange(const std::string& job, int64
   while (true) {
     const auto it = versions_.find(job);
     if ((it == versions_.end() ? 0 : it->second) != seen) return true;
-    if (shutdown_)
+    if (shutdown_) {
       return WithReason(absl::UnavailableError("the server is shutting down"), "SHUTTING_DOWN");
+    }
     const absl::Duration left = give_up - absl::Now();
     if (left <= absl::ZeroDuration()) return false;
     changed_.WaitWithTimeout(&mutex_, std::min(left, kLongestSleep));
@@ -194,12 +193,7 @@ absl::StatusOr<LogBatch> JobService::Impl::NextLogs(absl::string_view name, int6
 }
 
 absl::StatusOr<ReportDigests> JobService::Impl::GetReport(absl::string_view name) {
-  JobRecord record;
-  const absl::Status status = store_->Read([&](ReadTransaction& tx) -> absl::Status {
-    ASSIGN_OR_RETURN(record, tx.GetJob(name));
-    return absl::OkStatus();
-  });
-  if (!status.ok()) return NoSuchJob(status, name);
+  ASSIGN_OR_RETURN(const JobRecord record, Find(name));
   if (record.job.result().report_digest().empty()) {
     return WithReason(absl::FailedPreconditionError(absl::StrCat(
                           name, " has no report: it is ", v1::JobState_Name(record.job.state()))),
@@ -218,6 +212,7 @@ void JobService::Impl::Shutdown() {
   leasing_ = false;
   shutdown_ = true;
   changed_.SignalAll();
+  work_.SignalAll();
 }
 
 absl::StatusOr<JobStats> JobService::Impl::Stats() {

@@ -87,8 +87,8 @@ class JobService::Impl {
   absl::Status Define(ReadTransaction& tx, const v1::Job& user, const std::string& recipe_json,
                       JobRecord* record);
   absl::StatusOr<v1::Job> Insert(const v1::Job& user, const std::string& recipe_json,
-                                 const RequestKey& key, const std::string& retry_of,
-                                 bool use_cache);
+                                 const std::string& tenant, const RequestKey& key,
+                                 const std::string& retry_of, bool use_cache);
   // Completes the record from the result cache; false when there is nothing fit.
   absl::StatusOr<bool> FromCache(WriteTransaction& tx, JobRecord* record);
   absl::Status PublishModel(WriteTransaction& tx, const JobRecord& record, v1::JobResult* result);
@@ -110,15 +110,17 @@ class JobService::Impl {
   void Settle(const Change& change, JobEventKind kind);
   absl::Status AppendStateEvent(WriteTransaction& tx, JobRecord& record);
   void EnqueueLocked(const JobRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Tells those who wait for the job.
   void ChangedLocked(const std::string& job, bool ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Drops what memory knows of a job that the store says has ended or is gone.
+  void ForgetLocked(const std::string& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The lease of a record that is RUNNING or CANCELLING, beginning now.
+  Lease LeaseOf(const JobRecord& record) const;
   void Ended(const JobRecord& record);
 
   // --- Workers (job_workers.cc) ---
   absl::Status CheckSynchronize(const v1::SynchronizeRequest& request) const;
   void NoteWorker(const v1::SynchronizeRequest& request);
-  void NoteReports(const v1::SynchronizeRequest& request);
-  absl::Status StoreReport(const std::string& job, int64_t token,
-                           const std::vector<std::string>& lines, bool force);
   void CollectStopsLocked(const v1::SynchronizeRequest& request, v1::SynchronizeResponse* response)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<QueuedJob> TakeForLocked(const std::string& worker)
@@ -127,12 +129,25 @@ class JobService::Impl {
   absl::StatusOr<std::optional<v1::Attempt>> LeaseTo(const QueuedJob& queued,
                                                      const std::string& worker);
 
+  // --- What attempts say of themselves (job_reports.cc) ---
+  void NoteProgressLocked(const v1::RunningAttempt& running) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Progress not yet stored, when there is some and (unless forced) the interval has passed.
+  std::optional<v1::JobProgress> TakeProgress(const std::string& job, int64_t token, bool force);
+  // Appends events and counts them in `record`, which the caller writes.
+  absl::Status AppendReport(WriteTransaction& tx, JobRecord& record,
+                            const std::vector<std::string>& lines,
+                            const std::optional<v1::JobProgress>& progress);
+  absl::Status StoreReport(const std::string& job, int64_t token,
+                           const std::vector<std::string>& lines);
+  void StoreReports(const v1::SynchronizeRequest& request);
+
   // Waits until a job's version differs from `seen`; CANCELLED, UNAVAILABLE (shutdown). False on
   // time-out.
   absl::StatusOr<bool> AwaitChange(const std::string& job, int64_t seen, absl::Time give_up,
                                    const WaitOptions& wait);
   int64_t VersionOf(const std::string& job);
-  absl::Status CheckOpen();
+  // A user's job; JOB_NOT_FOUND for internal ones, too.
+  absl::StatusOr<JobRecord> Find(absl::string_view name);
 
   const JobServiceOptions options_;
   Store* const store_;
@@ -143,7 +158,8 @@ class JobService::Impl {
   JobObserver* const observer_;
 
   absl::Mutex mutex_;
-  absl::CondVar changed_;
+  absl::CondVar changed_;  // some job's version
+  absl::CondVar work_;     // a job to lease, or an attempt to stop
   JobQueue queue_ ABSL_GUARDED_BY(mutex_);
   // Retries that wait for their time.
   std::map<std::string, QueuedJob> delayed_ ABSL_GUARDED_BY(mutex_);
@@ -157,10 +173,15 @@ class JobService::Impl {
   // Inspections under way: model and key -> job.
   std::map<std::pair<std::string, std::string>, std::string> inspecting_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<absl::Time, std::string>> ended_inspections_ ABSL_GUARDED_BY(mutex_);
+  absl::Time tidied_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   bool leasing_ ABSL_GUARDED_BY(mutex_) = true;
   bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
+// ABORTED, STALE_LEASE.
+absl::Status StaleLease(absl::string_view job, int64_t token);
+// NOT_FOUND (reason JOB_NOT_FOUND) for a store's NOT_FOUND; any other status as it is.
+absl::Status NoSuchJob(const absl::Status& status, absl::string_view name);
 // The recipe's method, or "pipeline" when it has several steps: a bounded label.
 std::string MethodLabel(const v1::Job& job);
 // An error's reason without the enum's prefix.

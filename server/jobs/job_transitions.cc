@@ -12,6 +12,13 @@
 #include "server/store/status_reason.h"
 
 namespace lathe::server {
+namespace {
+
+// How often, and after what time, request ids of deleted resources are forgotten.
+constexpr absl::Duration kTidyInterval = absl::Hours(1);
+constexpr absl::Duration kOrphanRequestAge = absl::Hours(7 * 24);
+
+}  // namespace
 
 std::string MethodLabel(const v1::Job& job) {
   if (job.recipe().steps_size() != 1) return "pipeline";
@@ -23,6 +30,12 @@ std::string MethodLabel(const v1::Job& job) {
 
 std::string ReasonLabel(v1::JobErrorReason reason) {
   return std::string(absl::StripPrefix(v1::JobErrorReason_Name(reason), "JOB_ERROR_REASON_"));
+}
+
+absl::Status StaleLease(absl::string_view job, int64_t token) {
+  return WithReason(absl::AbortedError(absl::StrCat("lease ", token, " of ", job,
+                                                    " was lost; what it did is thrown away")),
+                    "STALE_LEASE");
 }
 
 absl::Status JobService::Impl::AppendStateEvent(WriteTransaction& tx, JobRecord& record) {
@@ -43,11 +56,7 @@ absl::StatusOr<JobService::Impl::Change> JobService::Impl::Apply(
     ASSIGN_OR_RETURN(change.record, tx.GetJob(name));
     JobRecord& record = change.record;
     v1::Job& job = record.job;
-    if (token != 0 && record.lease_token != token) {
-      return WithReason(absl::AbortedError(absl::StrCat("lease ", token, " of ", name,
-                                                        " was lost; what it did is thrown away")),
-                        "STALE_LEASE");
-    }
+    if (token != 0 && record.lease_token != token) return StaleLease(name, token);
     ASSIGN_OR_RETURN(const JobTransition transition,
                      ApplyJobEvent(job.state(), kind, {job.attempt_count(), job.max_attempts()}));
     change.transition = transition;
@@ -116,7 +125,29 @@ void JobService::Impl::EnqueueLocked(const JobRecord& record) {
     delayed_[job.name()] = queued;
   } else {
     queue_.Add(queued);
+    work_.SignalAll();
   }
+}
+
+void JobService::Impl::ForgetLocked(const std::string& job) {
+  queue_.Remove(job);
+  delayed_.erase(job);
+  pending_deadlines_.erase(job);
+  leases_.erase(job);
+  progress_.erase(job);
+  ChangedLocked(job, /*ended=*/true);
+}
+
+Lease JobService::Impl::LeaseOf(const JobRecord& record) const {
+  const absl::Time now = clock_->Now();
+  Lease lease;
+  lease.token = record.lease_token;
+  lease.worker = record.job.worker();
+  lease.expiry = now + options_.lease_duration;
+  lease.run_deadline = record.attempt_time + FromProto(record.attempt.max_run_duration()) +
+                       options_.run_deadline_grace;
+  lease.stop_requested = record.job.state() == v1::JOB_STATE_CANCELLING;
+  return lease;
 }
 
 void JobService::Impl::ChangedLocked(const std::string& job, bool ended) {
@@ -140,7 +171,9 @@ void JobService::Impl::Settle(const Change& change, JobEventKind kind) {
       progress_.erase(name);
     }
     if (transition.stop_worker) {
-      if (auto it = leases_.find(name); it != leases_.end()) it->second.stop_requested = true;
+      // The lease may be so young that its maker has not noted it yet: then it is noted here.
+      leases_.try_emplace(name, LeaseOf(record)).first->second.stop_requested = true;
+      work_.SignalAll();
     }
     if (transition.ended || transition.begin_attempt) {
       queue_.Remove(name);
@@ -198,6 +231,7 @@ void JobService::Impl::Tick() {
   std::vector<Due> due;
   std::vector<std::pair<std::string, int64_t>> progress;
   std::vector<std::string> inspections;
+  bool tidy = false;
   {
     absl::MutexLock lock(&mutex_);
     const auto error = [](v1::JobErrorReason reason, std::string message) {
@@ -213,7 +247,7 @@ void JobService::Impl::Tick() {
                              absl::StrCat(lease.worker, " was silent for more than ",
                                           absl::FormatDuration(options_.lease_duration),
                                           ": it died, hangs, or cannot reach the server"))});
-      } else if (lease.run_deadline <= now && !lease.stop_requested) {
+      } else if (lease.run_deadline <= now) {
         due.push_back({job, JobEventKind::kRunDeadline, lease.token,
                        error(v1::JOB_ERROR_REASON_RUN_DEADLINE,
                              "the attempt ran past the job's max_run_duration; raise it, or make "
@@ -224,7 +258,7 @@ void JobService::Impl::Tick() {
       if (it->second.runnable_time <= now) {
         queue_.Add(it->second);
         it = delayed_.erase(it);
-        changed_.SignalAll();
+        work_.SignalAll();
       } else {
         ++it;
       }
@@ -256,6 +290,8 @@ void JobService::Impl::Tick() {
       inspections.push_back(ended_inspections_.front().second);
       ended_inspections_.erase(ended_inspections_.begin());
     }
+    tidy = now - tidied_ > kTidyInterval;
+    if (tidy) tidied_ = now;
   }
   for (const Due& one : due) {
     const absl::StatusOr<Change> change = Apply(one.job, one.kind, one.token, one.error, nullptr);
@@ -274,10 +310,15 @@ void JobService::Impl::Tick() {
       }
     }
   }
-  for (const auto& [job, token] : progress)
-    StoreReport(job, token, {}, /*force=*/false).IgnoreError();
+  for (const auto& [job, token] : progress) StoreReport(job, token, {}).IgnoreError();
   for (const std::string& job : inspections) {
     store_->Write([&](WriteTransaction& tx) { return tx.DeleteJob(job); }).IgnoreError();
+  }
+  if (tidy) {
+    const absl::Status status = store_->Write([&](WriteTransaction& tx) {
+      return tx.DeleteOrphanRequests(now - kOrphanRequestAge).status();
+    });
+    if (!status.ok()) LogWarning("old request ids were not dropped", {{"why", status.message()}});
   }
 }
 

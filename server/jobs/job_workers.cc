@@ -6,6 +6,7 @@
 #include "common/status_macros.h"
 #include "server/jobs/cache_key.h"
 #include "server/jobs/job_service_impl.h"
+#include "server/jobs/text.h"
 #include "server/jobs/timestamps.h"
 #include "server/store/status_reason.h"
 
@@ -14,21 +15,10 @@ namespace {
 
 // A worker that was told to stop an attempt gets this long before it is told again.
 constexpr absl::Duration kTellAgain = absl::Seconds(2);
-constexpr int kMaxLogLineBytes = 4096;
+constexpr size_t kMaxErrorMessageBytes = 16384;
 
 absl::Status Bad(absl::string_view field, absl::string_view what) {
   return WithField(WithReason(absl::InvalidArgumentError(what), "BAD_REQUEST"), field);
-}
-
-// Log lines come from a process that read an untrusted model.
-std::string CleanLine(const std::string& line) {
-  std::string out = line.substr(0, kMaxLogLineBytes);
-  for (char& c : out) {
-    if (static_cast<unsigned char>(c) < 0x20 && c != '\t') c = ' ';
-    if (static_cast<unsigned char>(c) >= 0x80)
-      c = '?';  // a cut or broken sequence is no valid proto string
-  }
-  return out;
 }
 
 }  // namespace
@@ -63,92 +53,8 @@ void JobService::Impl::NoteWorker(const v1::SynchronizeRequest& request) {
     if (it == leases_.end() || it->second.token != running.lease_token()) continue;
     it->second.expiry = now + options_.lease_duration;
     it->second.worker = name;
-    if (running.has_progress()) {
-      ProgressMemo& memo = progress_[running.job()];
-      memo.progress = running.progress();
-      memo.dirty = true;
-      memo.token = running.lease_token();
-    }
+    NoteProgressLocked(running);
   }
-}
-
-void JobService::Impl::NoteReports(const v1::SynchronizeRequest& request) {
-  for (const v1::RunningAttempt& running : request.running()) {
-    bool due = false;
-    {
-      absl::MutexLock lock(&mutex_);
-      const auto it = progress_.find(running.job());
-      due = it != progress_.end() && it->second.dirty &&
-            clock_->Now() - it->second.stored >= options_.progress_interval;
-    }
-    if (!due && running.log_lines().empty()) continue;
-    const std::vector<std::string> lines(running.log_lines().begin(), running.log_lines().end());
-    const absl::Status status =
-        StoreReport(running.job(), running.lease_token(), lines, /*force=*/false);
-    if (!status.ok())
-      LogDebug("a worker's report was not kept",
-               {{"job", running.job()}, {"why", status.message()}});
-  }
-}
-
-absl::Status JobService::Impl::StoreReport(const std::string& job, int64_t token,
-                                           const std::vector<std::string>& lines, bool force) {
-  std::optional<v1::JobProgress> progress;
-  {
-    absl::MutexLock lock(&mutex_);
-    const auto it = progress_.find(job);
-    if (it != progress_.end() && it->second.dirty && it->second.token == token &&
-        (force || clock_->Now() - it->second.stored >= options_.progress_interval)) {
-      progress = it->second.progress;
-      it->second.dirty = false;
-      it->second.stored = clock_->Now();
-    }
-  }
-  if (!progress && lines.empty()) return absl::OkStatus();
-  const absl::Status status = store_->Write([&](WriteTransaction& tx) -> absl::Status {
-    ASSIGN_OR_RETURN(JobRecord record, tx.GetJob(job));
-    if (record.lease_token != token) {
-      return WithReason(absl::AbortedError(absl::StrCat("lease ", token, " of ", job, " was lost")),
-                        "STALE_LEASE");
-    }
-    v1::JobEvent event;
-    *event.mutable_time() = ToProto(clock_->Now());
-    const auto append = [&]() -> absl::Status {
-      event.set_sequence(record.job.event_sequence() + 1);
-      record.job.set_event_sequence(event.sequence());
-      return tx.AppendEvent(job, event);
-    };
-    for (const std::string& raw : lines) {
-      std::string line = CleanLine(raw);
-      if (record.log_lines > options_.max_log_lines) break;
-      if (record.log_lines == options_.max_log_lines ||
-          record.log_bytes + static_cast<int64_t>(line.size()) > options_.max_log_bytes) {
-        line = "(the log is full; further lines are dropped)";
-        record.log_lines = options_.max_log_lines;
-      }
-      ++record.log_lines;
-      record.log_bytes += static_cast<int64_t>(line.size());
-      v1::JobLog* log = event.mutable_log();
-      log->set_line(line);
-      log->set_attempt(record.attempts_begun);
-      log->set_sequence(record.job.event_sequence() + 1);
-      *log->mutable_time() = event.time();
-      RETURN_IF_ERROR(append());
-    }
-    if (progress) {
-      record.job.mutable_progress()->CopyFrom(*progress);
-      *event.mutable_progress() = *progress;
-      RETURN_IF_ERROR(append());
-      if (++record.progress_events > options_.max_progress_events) {
-        ASSIGN_OR_RETURN(record.progress_events, tx.ThinProgressEvents(job));
-      }
-    }
-    return tx.UpdateJob(record);
-  });
-  if (!status.ok()) return status;
-  absl::MutexLock lock(&mutex_);
-  if (versions_.count(job) != 0) ChangedLocked(job, /*ended=*/false);
-  return absl::OkStatus();
 }
 
 void JobService::Impl::CollectStopsLocked(const v1::SynchronizeRequest& request,
@@ -199,9 +105,11 @@ absl::StatusOr<std::optional<v1::Attempt>> JobService::Impl::LeaseTo(const Queue
             });
   if (!change.ok()) {
     const absl::StatusCode code = change.status().code();
-    if (code == absl::StatusCode::kNotFound || code == absl::StatusCode::kFailedPrecondition)
-      return std::nullopt;
     absl::MutexLock lock(&mutex_);
+    if (code == absl::StatusCode::kNotFound || code == absl::StatusCode::kFailedPrecondition) {
+      ForgetLocked(queued.job);
+      return std::nullopt;
+    }
     queue_.Add(queued);  // the store cannot be written now; the job keeps its place
     return change.status();
   }
@@ -209,26 +117,10 @@ absl::StatusOr<std::optional<v1::Attempt>> JobService::Impl::LeaseTo(const Queue
   const absl::Time now = clock_->Now();
   {
     absl::MutexLock lock(&mutex_);
-    Lease lease;
-    lease.token = record.lease_token;
-    lease.worker = worker;
-    lease.expiry = now + options_.lease_duration;
-    lease.run_deadline =
-        now + FromProto(record.attempt.max_run_duration()) + options_.run_deadline_grace;
-    leases_[queued.job] = lease;
+    // A cancellation right behind the commit may have made the entry (see Settle): it stays marked.
+    leases_.try_emplace(queued.job, LeaseOf(record));
   }
   Settle(*change, JobEventKind::kLeased);
-  // A cancellation between the commit and the lines above found no lease to mark.
-  bool cancelled = false;
-  RETURN_IF_ERROR(store_->Read([&](ReadTransaction& tx) -> absl::Status {
-    ASSIGN_OR_RETURN(const JobRecord now_record, tx.GetJob(queued.job));
-    cancelled = now_record.job.state() == v1::JOB_STATE_CANCELLING;
-    return absl::OkStatus();
-  }));
-  if (cancelled) {
-    absl::MutexLock lock(&mutex_);
-    if (auto it = leases_.find(queued.job); it != leases_.end()) it->second.stop_requested = true;
-  }
   observer_->QueueDuration(now - queued.runnable_time);
   v1::Attempt attempt = record.attempt;
   attempt.set_job(queued.job);
@@ -242,7 +134,7 @@ absl::StatusOr<v1::SynchronizeResponse> JobService::Impl::Synchronize(
     const v1::SynchronizeRequest& request, const WaitOptions& wait) {
   RETURN_IF_ERROR(CheckSynchronize(request));
   NoteWorker(request);
-  NoteReports(request);
+  StoreReports(request);
   const std::string name = absl::StrCat("workers/", request.worker_id());
   // A worker counts its leases from when it asked: an answer must not be older than a fraction of
   // one.
@@ -251,6 +143,9 @@ absl::StatusOr<v1::SynchronizeResponse> JobService::Impl::Synchronize(
   v1::SynchronizeResponse response;
   *response.mutable_lease_duration() = ToProto(options_.lease_duration);
   while (true) {
+    // Before a job is taken: a job handed to a caller that is gone would wait for its lease to
+    // expire.
+    if (wait.cancelled && wait.cancelled()) return absl::CancelledError("the worker is gone");
     std::optional<QueuedJob> next;
     {
       absl::MutexLock lock(&mutex_);
@@ -264,11 +159,10 @@ absl::StatusOr<v1::SynchronizeResponse> JobService::Impl::Synchronize(
           workers_[name].last_seen = clock_->Now();
           return response;
         }
-        changed_.WaitWithTimeout(&mutex_, std::min(left, absl::Milliseconds(500)));
+        work_.WaitWithTimeout(&mutex_, std::min(left, absl::Milliseconds(500)));
+        continue;
       }
     }
-    if (wait.cancelled && wait.cancelled()) return absl::CancelledError("the worker is gone");
-    if (!next) continue;
     absl::StatusOr<std::optional<v1::Attempt>> attempt = LeaseTo(*next, name);
     if (!attempt.ok()) {
       if (!response.start().empty() || !response.stop().empty()) return response;
@@ -290,20 +184,21 @@ absl::StatusOr<v1::CompleteAttemptResponse> JobService::Impl::CompleteAttempt(
   said.clear_worker_id();
   const std::string outcome = Fingerprint(said);
   bool repeated = false;
-  RETURN_IF_ERROR(store_->Read([&](ReadTransaction& tx) -> absl::Status {
+  const absl::Status known = store_->Read([&](ReadTransaction& tx) -> absl::Status {
     const absl::StatusOr<JobRecord> record = tx.GetJob(request.job());
-    if (record.status().code() == absl::StatusCode::kNotFound) {
-      return WithReason(absl::AbortedError(absl::StrCat(request.job(), " is gone")), "STALE_LEASE");
-    }
+    if (absl::IsNotFound(record.status())) return StaleLease(request.job(), request.lease_token());
     if (!record.ok()) return record.status();
     repeated =
         record->completed_token == request.lease_token() && record->completed_outcome == outcome;
     return absl::OkStatus();
-  }));
+  });
+  if (absl::IsAborted(known)) observer_->StaleCompletion();
+  RETURN_IF_ERROR(known);
   if (repeated) return v1::CompleteAttemptResponse();
 
   const std::vector<std::string> lines(request.log_lines().begin(), request.log_lines().end());
-  StoreReport(request.job(), request.lease_token(), lines, /*force=*/true).IgnoreError();
+  const std::optional<v1::JobProgress> progress =
+      TakeProgress(request.job(), request.lease_token(), /*force=*/true);
 
   v1::AttemptSuccess success = request.success();
   v1::JobError error;
@@ -333,10 +228,14 @@ absl::StatusOr<v1::CompleteAttemptResponse> JobService::Impl::CompleteAttempt(
       error.set_reason(request.failure().reason() == v1::JOB_ERROR_REASON_UNSPECIFIED
                            ? v1::JOB_ERROR_REASON_INTERNAL
                            : request.failure().reason());
-      error.set_message(request.failure().message().substr(0, 16384));
+      error.set_message(CutUtf8(request.failure().message(), kMaxErrorMessageBytes));
       break;
     case v1::CompleteAttemptRequest::kCancelled:
       kind = JobEventKind::kStopped;
+      // Kept only when nobody had cancelled the job.
+      error.set_reason(v1::JOB_ERROR_REASON_INTERNAL);
+      error.set_message(absl::StrCat("workers/", request.worker_id(),
+                                     " stopped the attempt as cancelled, but the job was not"));
       break;
     default:
       kind = JobEventKind::kInterrupted;
@@ -348,6 +247,8 @@ absl::StatusOr<v1::CompleteAttemptResponse> JobService::Impl::CompleteAttempt(
                 const JobTransition& transition) -> absl::Status {
               record.completed_token = request.lease_token();
               record.completed_outcome = outcome;
+              RETURN_IF_ERROR(AppendReport(tx, record, lines, progress));
+              if (!transition.ended) record.job.clear_progress();
               if (!transition.publish_result) return absl::OkStatus();
               v1::JobResult& result = *record.job.mutable_result();
               result.set_report_digest(success.report_digest());

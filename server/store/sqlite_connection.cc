@@ -2,30 +2,28 @@
 
 #include <sqlite3.h>
 
+#include <cerrno>
+
 #include "absl/strings/str_cat.h"
 #include "server/store/sqlite_error.h"
 
 namespace lathe::server {
-namespace {
 
-constexpr int kBusyTimeoutMs = 5000;
-
-}  // namespace
-
-SqliteConnection::SqliteConnection(const std::string& path, int flags)
-    : db_(path, flags, kBusyTimeoutMs) {
+SqliteConnection::SqliteConnection(const std::string& path, int flags, absl::Duration busy_timeout)
+    : db_(path, flags, static_cast<int>(absl::ToInt64Milliseconds(busy_timeout))) {
   sqlite3_extended_result_codes(db_.getHandle(), 1);
 }
 
-absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::Open(const std::string& path,
-                                                                         Role role) {
+absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::Open(
+    const std::string& path, Role role, absl::Duration busy_timeout) {
   // Each connection is used by one thread at a time, so SQLite's own mutexes are not needed. A
   // reader also needs write access to the shared-memory file of the WAL; query_only keeps it from
   // changing anything.
   int flags = SQLite::OPEN_READWRITE | SQLite::OPEN_NOMUTEX;
   if (role == Role::kWriter) flags |= SQLite::OPEN_CREATE;
   try {
-    auto connection = std::unique_ptr<SqliteConnection>(new SqliteConnection(path, flags));
+    auto connection =
+        std::unique_ptr<SqliteConnection>(new SqliteConnection(path, flags, busy_timeout));
     try {
       SQLite::Database& db = connection->db_;
       if (role == Role::kWriter) {
@@ -66,8 +64,32 @@ SQLite::Statement& SqliteConnection::Prepared(const char* sql) {
 void SqliteConnection::Run(const char* sql) { Query(*this, sql).Exec(); }
 
 absl::Status SqliteConnection::ToStatus(const SQLite::Exception& e) const {
-  return SqliteErrorToStatus(e.getExtendedErrorCode(), sqlite3_system_errno(db_.getHandle()),
-                             e.what());
+  return SqliteErrorToStatus(e.getExtendedErrorCode(), system_errno_, e.what());
+}
+
+void SqliteConnection::NoteSystemError(int last_errno) {
+  const int noted = sqlite3_system_errno(db_.getHandle());
+  system_errno_ = noted != 0 ? noted : last_errno;
+}
+
+bool Query::Step() {
+  errno = 0;
+  try {
+    return statement_.executeStep();
+  } catch (const SQLite::Exception&) {
+    connection_.NoteSystemError(errno);
+    throw;
+  }
+}
+
+int Query::Exec() {
+  errno = 0;
+  try {
+    return statement_.exec();
+  } catch (const SQLite::Exception&) {
+    connection_.NoteSystemError(errno);
+    throw;
+  }
 }
 
 Query::~Query() {

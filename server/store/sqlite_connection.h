@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace lathe::server {
 
@@ -21,7 +22,8 @@ class SqliteConnection {
   enum class Role { kWriter, kReader };
   // Opens (a writer also creates) the database and sets what every connection needs: WAL,
   // synchronous=FULL, foreign keys, a busy timeout. Does not migrate.
-  static absl::StatusOr<std::unique_ptr<SqliteConnection>> Open(const std::string& path, Role role);
+  static absl::StatusOr<std::unique_ptr<SqliteConnection>> Open(const std::string& path, Role role,
+                                                                absl::Duration busy_timeout);
 
   SQLite::Database& db() { return db_; }
   // False when SQLite has rolled the transaction back by itself, or none was begun.
@@ -33,11 +35,17 @@ class SqliteConnection {
 
   absl::Status ToStatus(const SQLite::Exception& e) const;
 
+  // Keeps the system's error number of a statement that just failed: SQLite's own note of it, or
+  // `errno` as it was left, because SQLite does not note it for every failed write. It is what
+  // tells a full disk or quota from a broken one.
+  void NoteSystemError(int last_errno);
+
  private:
-  SqliteConnection(const std::string& path, int flags);
+  SqliteConnection(const std::string& path, int flags, absl::Duration busy_timeout);
 
   SQLite::Database db_;
   std::map<const char*, std::unique_ptr<SQLite::Statement>> statements_;
+  int system_errno_ = 0;
 };
 
 // One use of a prepared statement: binds in order, steps, and resets when it goes out of scope, so
@@ -46,7 +54,7 @@ class Query {
  public:
   template <typename... Args>
   Query(SqliteConnection& connection, const char* sql, const Args&... args)
-      : statement_(connection.Prepared(sql)) {
+      : connection_(connection), statement_(connection.Prepared(sql)) {
     int index = 0;
     (Bind(++index, args), ...);
   }
@@ -55,9 +63,9 @@ class Query {
   Query& operator=(const Query&) = delete;
 
   // True when there is a row.
-  bool Step() { return statement_.executeStep(); }
+  bool Step();
   // Runs a statement that gives no rows; how many rows it changed.
-  int Exec() { return statement_.exec(); }
+  int Exec();
 
   int64_t Int(int column) const { return statement_.getColumn(column).getInt64(); }
   std::string Text(int column) const { return statement_.getColumn(column).getString(); }
@@ -75,6 +83,7 @@ class Query {
   };
   void Bind(int index, const Bytes& bytes);
 
+  SqliteConnection& connection_;
   SQLite::Statement& statement_;
 
  public:

@@ -148,6 +148,18 @@ absl::Status SqliteTransaction::DeleteJob(absl::string_view name) {
   });
 }
 
+absl::Status SqliteTransaction::DeleteInternalJobs() {
+  return Guard([&]() -> absl::Status {
+    Query(connection_,
+          "DELETE FROM blob_refs WHERE owner_kind IN (?, ?) "
+          "AND owner IN (SELECT ord FROM jobs WHERE kind = 2)",
+          static_cast<int>(Owner::kJobInputs), static_cast<int>(Owner::kJobReports))
+        .Exec();
+    Query(connection_, "DELETE FROM jobs WHERE kind = 2").Exec();
+    return absl::OkStatus();
+  });
+}
+
 absl::Status SqliteTransaction::AppendEvent(absl::string_view job,
                                             const lathe::v1::JobEvent& event) {
   return Guard([&]() -> absl::Status {

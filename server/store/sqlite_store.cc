@@ -94,7 +94,8 @@ class SqliteStore::Impl {
 };
 
 absl::Status SqliteStore::Impl::Start() {
-  ASSIGN_OR_RETURN(writer_, SqliteConnection::Open(options_.path, SqliteConnection::Role::kWriter));
+  ASSIGN_OR_RETURN(writer_, SqliteConnection::Open(options_.path, SqliteConnection::Role::kWriter,
+                                                   options_.busy_timeout));
   RETURN_IF_ERROR(Migrate(writer_->db(), Migrations()));
   try {
     if (options_.max_pages > 0) {
@@ -112,7 +113,8 @@ absl::Status SqliteStore::Impl::Start() {
       this);
   for (int i = 0; i < std::clamp(options_.readers, 1, 64); ++i) {
     ASSIGN_OR_RETURN(auto reader,
-                     SqliteConnection::Open(options_.path, SqliteConnection::Role::kReader));
+                     SqliteConnection::Open(options_.path, SqliteConnection::Role::kReader,
+                                            options_.busy_timeout));
     absl::MutexLock lock(&readers_mutex_);
     idle_readers_.push_back(std::move(reader));
   }

@@ -26,6 +26,8 @@ struct SqliteStoreOptions {
   int readers = 4;
   // Largest size of the database. Unit: pages of 4 KiB. 0: no limit of ours.
   int64_t max_pages = 0;
+  // How long a statement waits for a lock that another program holds (a backup, say).
+  absl::Duration busy_timeout = absl::Seconds(5);
   // Told how long each commit took (lathe_sqlite_commit_duration_seconds) and how many writes it
   // carried. Called on the writer thread.
   std::function<void(absl::Duration took, int writes)> on_commit;

@@ -57,6 +57,7 @@ class SqliteTransaction : public WriteTransaction {
   absl::Status InsertJob(JobRecord* record) override;
   absl::Status UpdateJob(const JobRecord& record) override;
   absl::Status DeleteJob(absl::string_view name) override;
+  absl::Status DeleteInternalJobs() override;
   absl::Status AppendEvent(absl::string_view job, const lathe::v1::JobEvent& event) override;
   absl::StatusOr<int64_t> ThinProgressEvents(absl::string_view job) override;
   absl::StatusOr<int64_t> NextLeaseToken() override;

@@ -86,6 +86,8 @@ class WriteTransaction : public ReadTransaction {
   virtual absl::Status UpdateJob(const JobRecord& record) = 0;
   // With its events and logs.
   virtual absl::Status DeleteJob(absl::string_view name) = 0;
+  // Deletes every job of kind INSPECT, ended or not.
+  virtual absl::Status DeleteInternalJobs() = 0;
 
   // The event's sequence must be greater than every earlier one of the job.
   virtual absl::Status AppendEvent(absl::string_view job, const lathe::v1::JobEvent& event) = 0;

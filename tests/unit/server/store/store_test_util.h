@@ -1,0 +1,93 @@
+// A real SQLite file in a folder of its own, and records to fill it with.
+#ifndef LATHE_TESTS_UNIT_SERVER_STORE_STORE_TEST_UTIL_H_
+#define LATHE_TESTS_UNIT_SERVER_STORE_STORE_TEST_UTIL_H_
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "common/clock.h"
+#include "server/store/sqlite_store.h"
+#include "server/store/store.h"
+
+namespace lathe::server {
+
+// A folder that goes with its test.
+class TempFolder {
+ public:
+  TempFolder() {
+    static std::atomic<int> count{0};
+    path_ = absl::StrCat(::testing::TempDir(), "/lathe_store_", getpid(), "_", count.fetch_add(1));
+    std::filesystem::create_directories(path_);
+  }
+  ~TempFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+  std::string File(absl::string_view name) const { return absl::StrCat(path_, "/", name); }
+
+ private:
+  std::string path_;
+};
+
+inline std::unique_ptr<SqliteStore> OpenOrDie(SqliteStoreOptions options) {
+  static const RealClock* clock = new RealClock;
+  absl::StatusOr<std::unique_ptr<SqliteStore>> store = SqliteStore::Open(std::move(options), clock);
+  EXPECT_TRUE(store.ok()) << store.status();
+  return store.ok() ? *std::move(store) : nullptr;
+}
+
+inline std::unique_ptr<SqliteStore> OpenOrDie(const std::string& path) {
+  SqliteStoreOptions options;
+  options.path = path;
+  return OpenOrDie(std::move(options));
+}
+
+// 64 characters, as digests have.
+inline std::string DigestOf(char c) { return std::string(64, c); }
+
+inline v1::Model MakeModel(absl::string_view name, char digest) {
+  v1::Model model;
+  model.set_name(std::string(name));
+  model.set_display_name("net.onnx");
+  model.set_main_file("net.onnx");
+  v1::ModelFile* file = model.add_files();
+  file->set_path("net.onnx");
+  file->set_digest(DigestOf(digest));
+  file->set_size_bytes(100);
+  return model;
+}
+
+inline JobRecord MakeJob(absl::string_view name, char digest = 'a') {
+  JobRecord record;
+  record.job.set_name(std::string(name));
+  record.job.set_model("models/m");
+  record.job.set_state(v1::JOB_STATE_PENDING);
+  record.attempt.set_kind(v1::ATTEMPT_KIND_COMPRESS);
+  v1::ModelFile* file = record.attempt.add_files();
+  file->set_path("net.onnx");
+  file->set_digest(DigestOf(digest));
+  return record;
+}
+
+inline absl::Status InsertJob(Store& store, JobRecord record) {
+  return store.Write([&](WriteTransaction& tx) {
+    JobRecord copy = record;
+    return tx.InsertJob(&copy);
+  });
+}
+
+inline bool HasJob(Store& store, absl::string_view name) {
+  return store.Read([&](ReadTransaction& tx) { return tx.GetJob(name).status(); }).ok();
+}
+
+}  // namespace lathe::server
+
+#endif  // LATHE_TESTS_UNIT_SERVER_STORE_STORE_TEST_UTIL_H_
