@@ -37,17 +37,20 @@ class TempFolder {
   std::string path_;
 };
 
-inline std::unique_ptr<SqliteStore> OpenOrDie(SqliteStoreOptions options) {
-  static const RealClock* clock = new RealClock;
+inline std::unique_ptr<SqliteStore> OpenOrDie(SqliteStoreOptions options,
+                                              const Clock* clock = nullptr) {
+  static const RealClock* real_clock = new RealClock;
+  if (clock == nullptr) clock = real_clock;
   absl::StatusOr<std::unique_ptr<SqliteStore>> store = SqliteStore::Open(std::move(options), clock);
   EXPECT_TRUE(store.ok()) << store.status();
   return store.ok() ? *std::move(store) : nullptr;
 }
 
-inline std::unique_ptr<SqliteStore> OpenOrDie(const std::string& path) {
+inline std::unique_ptr<SqliteStore> OpenOrDie(const std::string& path,
+                                              const Clock* clock = nullptr) {
   SqliteStoreOptions options;
   options.path = path;
-  return OpenOrDie(std::move(options));
+  return OpenOrDie(std::move(options), clock);
 }
 
 // 64 characters, as digests have.
