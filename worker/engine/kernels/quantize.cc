@@ -1,118 +1,460 @@
-#include "worker/engine/kernels/quantize.h"
+// Compiled once for each instruction set and chosen when the program runs. Every sum is kept in
+// kSlots slots, folded in one order: wider vectors hold more of them, and change the speed alone.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "worker/engine/kernels/quantize.cc"
+#include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>
+// Highway's own headers follow the target's.
+#include <hwy/highway.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
-// One source, compiled for several instruction sets and chosen when the program starts. The loops
-// are written so that lanes are independent: wider vectors change the speed, never the result.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define LATHE_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define LATHE_CLONES
+#include "worker/engine/kernels/quantize.h"
+
+#ifndef LATHE_WORKER_ENGINE_KERNELS_QUANTIZE_CANDIDATES
+#define LATHE_WORKER_ENGINE_KERNELS_QUANTIZE_CANDIDATES
+namespace lathe::engine {
+namespace {
+
+constexpr int kPoints = 20;  // of the search for r
+
+// Scales to choose from; q - z lies in [low, high]. Room for whole vectors.
+struct Candidates {
+  static constexpr int kSize = 32;
+  float scale[kSize];
+  float inverse[kSize];
+  float low[kSize];
+  float high[kSize];
+};
+
+}  // namespace
+}  // namespace lathe::engine
 #endif
+
+HWY_BEFORE_NAMESPACE();
+namespace lathe::engine {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr int64_t kRoom = 1024;  // bytes of integers between rounding and packing
+constexpr int64_t kSlots = 16;
+// Weights that are fetched ahead of their use, and bytes of integers ahead of their writing.
+constexpr int64_t kReadAhead = 768;
+constexpr int64_t kWriteAhead = 512;
+constexpr int64_t kFold = 1024;  // elements summed in float32 before they are folded into float64
+
+using D = hn::CappedTag<float, 16>;
+using D4 = hn::FixedTag<float, 4>;
+using V = hn::Vec<D>;
+constexpr int64_t kWidth = static_cast<int64_t>(hn::MaxLanes(D()));
+constexpr int64_t kVectors = kSlots / kWidth;
+
+// ((0+8)+(4+12)) and so on: slots i, i+4, i+8, i+12 first, then the four that are left.
+HWY_INLINE float Fold(const V* sums) {
+  HWY_ALIGN float slots[kSlots];
+  for (int64_t v = 0; v < kVectors; ++v) hn::Store(sums[v], D(), slots + v * kWidth);
+  const D4 d4;
+  const auto even = hn::Add(hn::Load(d4, slots), hn::Load(d4, slots + 8));
+  const auto odd = hn::Add(hn::Load(d4, slots + 4), hn::Load(d4, slots + 12));
+  HWY_ALIGN float four[4];
+  hn::Store(hn::Add(even, odd), d4, four);
+  return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
+void MinMax(const float* HWY_RESTRICT w, int64_t count, float* low, float* high) {
+  const D d;
+  V lows[kVectors];
+  V highs[kVectors];
+  for (int64_t v = 0; v < kVectors; ++v) lows[v] = highs[v] = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + kSlots <= count; i += kSlots) {
+    for (int64_t v = 0; v < kVectors; ++v) {
+      const V x = hn::LoadU(d, w + i + v * kWidth);
+      lows[v] = hn::Min(lows[v], x);
+      highs[v] = hn::Max(highs[v], x);
+    }
+  }
+  for (int64_t v = 1; v < kVectors; ++v) {
+    lows[0] = hn::Min(lows[0], lows[v]);
+    highs[0] = hn::Max(highs[0], highs[v]);
+  }
+  *low = hn::GetLane(hn::MinOfLanes(d, lows[0]));
+  *high = hn::GetLane(hn::MaxOfLanes(d, highs[0]));
+  for (; i < count; ++i) {
+    *low = std::min(*low, w[i]);
+    *high = std::max(*high, w[i]);
+  }
+}
+
+// Running largest magnitudes, a slot each.
+struct Largest {
+  V slots[kVectors];
+  HWY_INLINE Largest() {
+    for (int64_t v = 0; v < kVectors; ++v) slots[v] = hn::Zero(D());
+  }
+  HWY_INLINE void Take(const float* w) {  // kSlots of them
+    for (int64_t v = 0; v < kVectors; ++v)
+      slots[v] = hn::Max(slots[v], hn::Abs(hn::LoadU(D(), w + v * kWidth)));
+  }
+  // With the weights of [from, count), fewer than kSlots.
+  HWY_INLINE float Finish(const float* w, int64_t from, int64_t count) {
+    for (int64_t v = 1; v < kVectors; ++v) slots[0] = hn::Max(slots[0], slots[v]);
+    float largest = hn::GetLane(hn::MaxOfLanes(D(), slots[0]));
+    for (; from < count; ++from) largest = std::max(largest, std::abs(w[from]));
+    return largest;
+  }
+};
+
+HWY_INLINE float AbsMax(const float* HWY_RESTRICT w, int64_t count) {
+  Largest largest;
+  int64_t i = 0;
+  for (; i + kSlots <= count; i += kSlots) largest.Take(w + i);
+  return largest.Finish(w, i, count);
+}
+
+// The (w / s - q)^2 of a vector, q in [low, high]: squared errors in units of the scale, so that no
+// weight is too large or too small for them.
+HWY_INLINE V StepsSquared(V w, V inverse, V low, V high) {
+  const V t = hn::Mul(w, inverse);
+  const V e = hn::Sub(t, hn::Min(hn::Max(hn::Round(t), low), high));
+  return hn::Mul(e, e);
+}
+
+HWY_INLINE float ErrorInSteps(const float* HWY_RESTRICT w, int64_t count, float inverse, float low,
+                              float high) {
+  const D d;
+  const V by = hn::Set(d, inverse);
+  const V lo = hn::Set(d, low);
+  const V hi = hn::Set(d, high);
+  V sums[kVectors];
+  for (int64_t v = 0; v < kVectors; ++v) sums[v] = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + kSlots <= count; i += kSlots) {
+    for (int64_t v = 0; v < kVectors; ++v) {
+      const V x = hn::LoadU(d, w + i + v * kWidth);
+      sums[v] = hn::Add(sums[v], StepsSquared(x, by, lo, hi));
+    }
+  }
+  if (i < count) {
+    HWY_ALIGN float rest[kSlots] = {};  // zeros round to zero
+    std::copy(w + i, w + count, rest);
+    for (int64_t v = 0; v < kVectors; ++v)
+      sums[v] = hn::Add(sums[v], StepsSquared(hn::Load(d, rest + v * kWidth), by, lo, hi));
+  }
+  return Fold(sums);
+}
+
+// largest[0..sets) to scales, and their reciprocals. Room for whole vectors in both.
+HWY_INLINE void ScalesOf(const float* largest, int64_t sets, float highest, float* scales,
+                         float* inverses) {
+  const D d;
+  const V smallest = hn::Set(d, kSmallestScale);
+  const V one = hn::Set(d, 1.0f);
+  const V most = hn::Set(d, kLargestDecoded);
+  const V by = hn::Set(d, highest);
+  for (int64_t s = 0; s < sets; s += kWidth) {
+    const V scale = hn::Div(hn::Min(hn::LoadU(d, largest + s), most), by);
+    const V used = hn::IfThenElse(hn::Ge(scale, smallest), scale, one);
+    hn::StoreU(used, d, scales + s);
+    hn::StoreU(hn::Div(one, used), d, inverses + s);
+  }
+}
+
+// Scale and reciprocal of each largest magnitude in c.scale.
+void SymmetricScales(float highest, Candidates& c) {
+  float largest[Candidates::kSize];
+  std::copy(c.scale, c.scale + Candidates::kSize, largest);
+  ScalesOf(largest, kPoints, highest, c.scale, c.inverse);
+}
+
+// Index of the candidate of least squared error, the first of equals.
+int Search(const float* w, int64_t count, const Candidates& c) {
+  double errors[kPoints];
+  double least = std::numeric_limits<double>::infinity();
+  for (int point = 0; point < kPoints; ++point) {
+    const double step = static_cast<double>(c.scale[point]) * static_cast<double>(c.scale[point]);
+    double error = 0;
+    int64_t at = 0;
+    do {  // what is worse already need not be finished
+      error +=
+          step * static_cast<double>(ErrorInSteps(w + at, std::min(kFold, count - at),
+                                                  c.inverse[point], c.low[point], c.high[point]));
+      at += kFold;
+    } while (at < count && error < least);
+    errors[point] = error;
+    least = std::min(least, error);
+  }
+  return static_cast<int>(std::min_element(errors, errors + kPoints) - errors);
+}
+
+// Rounds vectors to the low byte of clamp(round(w / s), low, high) + z: int8 or uint8.
+class Rounder {
+ public:
+  HWY_INLINE Rounder(float inverse, int32_t zero, float low, float high)
+      : inverse_(hn::Set(D(), inverse)),
+        low_(hn::Set(D(), low)),
+        high_(hn::Set(D(), high)),
+        // Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, and leaves its low bits,
+        // in two's complement, in those of the sum.
+        magic_(hn::Set(D(), 12582912.0f)),
+        zero_(hn::Set(U(), static_cast<uint32_t>(zero))) {}
+
+  HWY_INLINE void Clamped(const float* w, uint8_t* q) const {  // kSlots of them
+    for (int64_t v = 0; v < kVectors; ++v) {
+      const V t = hn::Mul(hn::LoadU(D(), w + v * kWidth), inverse_);
+      const V r = hn::Add(hn::Min(hn::Max(t, low_), high_), magic_);
+      Put(hn::Add(hn::BitCast(U(), r), zero_), q + v * kWidth);
+    }
+  }
+  // For symmetric sets whose scale is that of their largest magnitude: w / s is outside of the
+  // range by rounding errors at most.
+  HWY_INLINE void Within(const float* w, uint8_t* q) const {
+    for (int64_t v = 0; v < kVectors; ++v) {
+      const V t = hn::Mul(hn::LoadU(D(), w + v * kWidth), inverse_);
+      Put(hn::BitCast(U(), hn::Add(t, magic_)), q + v * kWidth);
+    }
+  }
+  // Fewer than kSlots.
+  HWY_INLINE void ClampedRest(const float* w, int64_t count, uint8_t* q) const {
+    HWY_ALIGN float rest[kSlots] = {};
+    HWY_ALIGN uint8_t out[kSlots];
+    std::copy(w, w + count, rest);
+    Clamped(rest, out);
+    std::copy(out, out + count, q);
+  }
+
+ private:
+  using U = hn::Rebind<uint32_t, D>;
+  static HWY_INLINE void Put(hn::Vec<U> integers, uint8_t* q) {
+    const hn::Rebind<uint8_t, D> d8;
+    hn::StoreU(hn::TruncateTo(d8, integers), d8, q);
+  }
+  V inverse_;
+  V low_;
+  V high_;
+  V magic_;
+  hn::Vec<U> zero_;
+};
+
+void RoundAll(const float* w, int64_t count, float inverse, int32_t zero, float low, float high,
+              int8_t* out) {
+  const Rounder rounder(inverse, zero, low, high);
+  auto* q = reinterpret_cast<uint8_t*>(out);
+  int64_t i = 0;
+  for (; i + kSlots <= count; i += kSlots) rounder.Clamped(w + i, q + i);
+  if (i < count) rounder.ClampedRest(w + i, count - i, q + i);
+}
+
+// Rounds w with its scale, and returns the largest magnitude of `next`, which comes from memory
+// meanwhile. Both have `count` weights.
+HWY_INLINE float RoundAndLookAhead(const float* HWY_RESTRICT w, const float* HWY_RESTRICT next,
+                                   int64_t count, float inverse, float highest,
+                                   uint8_t* HWY_RESTRICT q) {
+  const Rounder rounder(inverse, 0, -highest, highest);
+  Largest largest;
+  int64_t i = 0;
+  for (; i + 4 * kSlots <= count; i += 4 * kSlots) {
+    hwy::Prefetch(q + i + kWriteAhead);  // hints: the addresses need not be ours
+    for (int64_t j = i; j < i + 4 * kSlots; j += kSlots) {
+      hwy::Prefetch(next + j + kReadAhead);
+      largest.Take(next + j);
+      rounder.Within(w + j, q + j);
+    }
+  }
+  for (; i + kSlots <= count; i += kSlots) {
+    hwy::Prefetch(next + i + kReadAhead);
+    largest.Take(next + i);
+    rounder.Within(w + i, q + i);
+  }
+  if (i < count) rounder.ClampedRest(w + i, count - i, q + i);
+  return largest.Finish(next, i, count);
+}
+
+HWY_INLINE void RoundWithin(const float* HWY_RESTRICT w, int64_t count, float inverse,
+                            float highest, uint8_t* HWY_RESTRICT q) {
+  const Rounder rounder(inverse, 0, -highest, highest);
+  int64_t i = 0;
+  for (; i + kSlots <= count; i += kSlots) rounder.Within(w + i, q + i);
+  if (i < count) rounder.ClampedRest(w + i, count - i, q + i);
+}
+
+void Sums(const float* HWY_RESTRICT w, const int8_t* HWY_RESTRICT q, int64_t count, float scale,
+          float zero, bool is_unsigned, double* error, double* signal) {
+  // float64 from the start: the square of a float32 need not be one.
+  const D d;
+  const hn::Rebind<int32_t, D> di;
+  const hn::Repartition<double, D> dd;
+  const hn::Half<D> dh;
+  const V s = hn::Set(d, scale);
+  const V z = hn::Set(d, zero);
+  constexpr int64_t kPairs = 2 * kVectors;
+  hn::Vec<hn::Repartition<double, D>> errors[kPairs];
+  hn::Vec<hn::Repartition<double, D>> signals[kPairs];
+  for (int64_t v = 0; v < kPairs; ++v) errors[v] = signals[v] = hn::Zero(dd);
+  const auto block = [&](const float* x, const int8_t* stored) HWY_ATTR {
+    for (int64_t v = 0; v < kVectors; ++v) {
+      const V value = hn::LoadU(d, x + v * kWidth);
+      const auto integers =
+          is_unsigned
+              ? hn::PromoteTo(di, hn::LoadU(hn::Rebind<uint8_t, D>(),
+                                            reinterpret_cast<const uint8_t*>(stored) + v * kWidth))
+              : hn::PromoteTo(di, hn::LoadU(hn::Rebind<int8_t, D>(), stored + v * kWidth));
+      const V e = hn::Sub(value, hn::Mul(hn::Sub(hn::ConvertTo(d, integers), z), s));
+      const auto add = [&](auto half_e, auto half_w, int64_t at) HWY_ATTR {
+        const auto wide_e = hn::PromoteTo(dd, half_e);
+        const auto wide_w = hn::PromoteTo(dd, half_w);
+        errors[at] = hn::Add(errors[at], hn::Mul(wide_e, wide_e));
+        signals[at] = hn::Add(signals[at], hn::Mul(wide_w, wide_w));
+      };
+      add(hn::LowerHalf(dh, e), hn::LowerHalf(dh, value), 2 * v);
+      add(hn::UpperHalf(dh, e), hn::UpperHalf(dh, value), 2 * v + 1);
+    }
+  };
+  int64_t i = 0;
+  for (; i + kSlots <= count; i += kSlots) block(w + i, q + i);
+  if (i < count) {
+    HWY_ALIGN float rest[kSlots] = {};
+    HWY_ALIGN int8_t stored[kSlots];
+    std::fill(stored, stored + kSlots, static_cast<int8_t>(static_cast<int32_t>(zero)));
+    std::copy(w + i, w + count, rest);
+    std::copy(q + i, q + count, stored);
+    block(rest, stored);
+  }
+  const auto fold = [&](const hn::Vec<hn::Repartition<double, D>>* sums) HWY_ATTR {
+    HWY_ALIGN double slots[kSlots];
+    for (int64_t v = 0; v < kPairs; ++v) hn::Store(sums[v], dd, slots + v * (kWidth / 2));
+    double total = 0;
+    for (const double slot : slots) total += slot;
+    return total;
+  };
+  *error = fold(errors);
+  *signal = fold(signals);
+}
+
+void Pack(const int8_t* HWY_RESTRICT q, int64_t count, uint8_t* HWY_RESTRICT out) {
+  const hn::CappedTag<int16_t, 16> d;
+  const hn::Rebind<uint8_t, decltype(d)> d8;
+  const hn::RebindToUnsigned<decltype(d)> du;
+  const hn::Repartition<uint8_t, decltype(d)> db;
+  const auto low = hn::Set(du, 0x0f);
+  const auto high = hn::Set(du, 0xf0);
+  const auto pairs = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + 2 * pairs <= count; i += 2 * pairs) {
+    const auto bytes = hn::LoadU(db, reinterpret_cast<const uint8_t*>(q) + i);
+    const auto v = hn::BitCast(du, bytes);
+    const auto packed = hn::Or(hn::And(v, low), hn::And(hn::ShiftRight<4>(v), high));
+    hn::StoreU(hn::DemoteTo(d8, hn::BitCast(d, packed)), d8, out + i / 2);
+  }
+  for (; i + 1 < count; i += 2)
+    out[i / 2] = static_cast<uint8_t>((q[i] & 0x0f) | ((q[i + 1] & 0x0f) << 4));
+  if (i < count) out[i / 2] = static_cast<uint8_t>(q[i] & 0x0f);
+}
+
+// Sets of up to kRoom weights, as many at a time as fit it: their scales are found together, and
+// their integers packed in the nearest cache.
+template <bool kNibbles>
+HWY_INLINE void RoundShortSets(const float* w, int64_t count, int64_t set_length, float highest,
+                               uint8_t* out, float* scales) {
+  HWY_ALIGN uint8_t bytes[kRoom];
+  HWY_ALIGN float largest[kRoom + kSlots];
+  HWY_ALIGN float found[kRoom + kSlots];
+  HWY_ALIGN float inverses[kRoom + kSlots];
+  const int64_t step = kRoom / set_length * set_length;
+  bool known = false;  // `largest` is of this piece already
+  for (int64_t at = 0; at < count; at += step) {
+    const int64_t length = std::min(step, count - at);
+    const int64_t sets = (length + set_length - 1) / set_length;
+    const float* from = w + at;
+    if (!known) {
+      for (int64_t s = 0; s < sets; ++s) {
+        const int64_t i = s * set_length;
+        largest[s] = AbsMax(from + i, std::min(set_length, length - i));
+      }
+    }
+    std::fill(largest + sets, largest + sets + kSlots, 1.0f);
+    ScalesOf(largest, sets, highest, found, inverses);
+    std::copy(found, found + sets, scales);
+    scales += sets;
+    uint8_t* q = kNibbles ? bytes : out + at;
+    known = at + 2 * step <= count;
+    if (known) {
+      for (int64_t s = 0; s < sets; ++s) {
+        const int64_t i = s * set_length;
+        largest[s] =
+            RoundAndLookAhead(from + i, from + step + i, set_length, inverses[s], highest, q + i);
+      }
+    } else {
+      for (int64_t s = 0; s < sets; ++s) {
+        const int64_t i = s * set_length;
+        RoundWithin(from + i, std::min(set_length, length - i), inverses[s], highest, q + i);
+      }
+    }
+    if (kNibbles) Pack(reinterpret_cast<const int8_t*>(bytes), length, out + at / 2);
+  }
+}
+
+// Sets of more than kRoom weights.
+template <bool kNibbles>
+HWY_INLINE void RoundLongSets(const float* w, int64_t count, int64_t set_length, float highest,
+                              uint8_t* out, float* scales) {
+  HWY_ALIGN uint8_t bytes[kRoom];
+  float largest = AbsMax(w, std::min(set_length, count));
+  for (int64_t at = 0; at < count; at += set_length) {
+    const int64_t end = std::min(count, at + set_length);
+    const bool whole = end + set_length <= count;
+    const float scale = SymmetricScale(largest, highest);
+    *scales++ = scale;
+    largest = 0;
+    for (int64_t i = at; i < end; i += kRoom) {
+      const int64_t length = std::min(kRoom, end - i);
+      uint8_t* q = kNibbles ? bytes : out + i;
+      if (whole) {
+        largest = std::max(largest, RoundAndLookAhead(w + i, w + i + set_length, length,
+                                                      1.0f / scale, highest, q));
+      } else {
+        RoundWithin(w + i, length, 1.0f / scale, highest, q);
+      }
+      if (kNibbles) Pack(reinterpret_cast<const int8_t*>(bytes), length, out + i / 2);
+    }
+    if (!whole && end < count) largest = AbsMax(w + end, count - end);
+  }
+}
+
+void RoundAllSets(const float* w, int64_t count, int64_t set_length, float highest, bool nibbles,
+                  uint8_t* out, float* scales) {
+  if (set_length <= kRoom) {
+    nibbles ? RoundShortSets<true>(w, count, set_length, highest, out, scales)
+            : RoundShortSets<false>(w, count, set_length, highest, out, scales);
+  } else {
+    nibbles ? RoundLongSets<true>(w, count, set_length, highest, out, scales)
+            : RoundLongSets<false>(w, count, set_length, highest, out, scales);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lathe::engine
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
 
 namespace lathe::engine {
 namespace {
 
-constexpr int kLanes = 8;
-constexpr int64_t kFold = 1024;  // elements summed in float32 before they are folded into float64
-constexpr int kPoints = 20;      // of the search for r
-
-// Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even, for |x| < 2^22.
-constexpr float kMagic = 12582912.0f;
-inline float Round(float x) { return (x + kMagic) - kMagic; }
+HWY_EXPORT(MinMax);
+HWY_EXPORT(SymmetricScales);
+HWY_EXPORT(Search);
+HWY_EXPORT(RoundAll);
+HWY_EXPORT(Sums);
+HWY_EXPORT(Pack);
+HWY_EXPORT(RoundAllSets);
 
 struct Bounds {
   float low = 0;
   float high = 0;
 };
-
-LATHE_CLONES void MinMax(const float* w, int64_t count, float* low, float* high) {
-  float lows[kLanes] = {};
-  float highs[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int l = 0; l < kLanes; ++l) {
-      lows[l] = w[i + l] < lows[l] ? w[i + l] : lows[l];
-      highs[l] = w[i + l] > highs[l] ? w[i + l] : highs[l];
-    }
-  }
-  for (; i < count; ++i) {
-    lows[0] = std::min(lows[0], w[i]);
-    highs[0] = std::max(highs[0], w[i]);
-  }
-  *low = *std::min_element(lows, lows + kLanes);
-  *high = *std::max_element(highs, highs + kLanes);
-}
-
-// Squared error of rounding with a scale: the inner loop of the search.
-LATHE_CLONES double TryScale(const float* w, int64_t count, float scale, float inverse, float zero,
-                             float lo, float hi) {
-  double total = 0;
-  for (int64_t start = 0; start < count; start += kFold) {
-    const int64_t end = std::min(count, start + kFold);
-    float sums[kLanes] = {};
-    int64_t i = start;
-    for (; i + kLanes <= end; i += kLanes) {
-      for (int l = 0; l < kLanes; ++l) {
-        float q = Round(w[i + l] * inverse) + zero;
-        q = q < lo ? lo : q;
-        q = q > hi ? hi : q;
-        const float e = w[i + l] - (q - zero) * scale;
-        sums[l] += e * e;
-      }
-    }
-    for (; i < end; ++i) {
-      const float q = std::min(std::max(Round(w[i] * inverse) + zero, lo), hi);
-      const float e = w[i] - (q - zero) * scale;
-      sums[0] += e * e;
-    }
-    double folded = 0;
-    for (const float s : sums) folded += static_cast<double>(s);
-    total += folded;
-  }
-  return total;
-}
-
-LATHE_CLONES void RoundAll(const float* w, int64_t count, float inverse, float zero, float lo,
-                           float hi, int8_t* q) {
-  for (int64_t i = 0; i < count; ++i) {
-    float v = Round(w[i] * inverse) + zero;
-    v = v < lo ? lo : v;
-    v = v > hi ? hi : v;
-    q[i] = static_cast<int8_t>(static_cast<int32_t>(v));
-  }
-}
-
-LATHE_CLONES void Sums(const float* w, const int8_t* q, int64_t count, float scale, float zero,
-                       bool is_unsigned, double* error, double* signal) {
-  for (int64_t start = 0; start < count; start += kFold) {
-    const int64_t end = std::min(count, start + kFold);
-    float errors[kLanes] = {};
-    float signals[kLanes] = {};
-    int64_t i = start;
-    for (; i + kLanes <= end; i += kLanes) {
-      for (int l = 0; l < kLanes; ++l) {
-        const int32_t stored =
-            is_unsigned ? static_cast<int32_t>(static_cast<uint8_t>(q[i + l])) : q[i + l];
-        const float e = w[i + l] - (static_cast<float>(stored) - zero) * scale;
-        errors[l] += e * e;
-        signals[l] += w[i + l] * w[i + l];
-      }
-    }
-    for (; i < end; ++i) {
-      const int32_t stored = is_unsigned ? static_cast<int32_t>(static_cast<uint8_t>(q[i])) : q[i];
-      const float e = w[i] - (static_cast<float>(stored) - zero) * scale;
-      errors[0] += e * e;
-      signals[0] += w[i] * w[i];
-    }
-    for (int l = 0; l < kLanes; ++l) {
-      *error += static_cast<double>(errors[l]);
-      *signal += static_cast<double>(signals[l]);
-    }
-  }
-}
 
 float Lowest(const RoundingRule& rule) {
   return rule.symmetric ? -static_cast<float>((1 << (rule.bits - 1)) - 1) : 0.0f;
@@ -123,20 +465,21 @@ float Highest(const RoundingRule& rule) {
 
 SetScale ScaleFor(const Bounds& bounds, float ratio, const RoundingRule& rule) {
   SetScale out;
-  // In float64, so that a range near the largest float does not overflow.
-  const double low = static_cast<double>(bounds.low) * ratio;
-  const double high = static_cast<double>(bounds.high) * ratio;
-  const double range = rule.symmetric ? std::max(-low, high) : high - low;
-  double scale = range / static_cast<double>(Highest(rule));
-  // A scale whose reciprocal would not be finite cannot be used: such weights are zeros for every
-  // purpose.
-  if (!(scale >= 1e-37)) scale = 1;
-  out.scale = static_cast<float>(scale);
-  if (!rule.symmetric) {
-    const double zero = std::nearbyint(-low / static_cast<double>(out.scale));
-    out.zero_point =
-        static_cast<int32_t>(std::min(std::max(zero, 0.0), static_cast<double>(Highest(rule))));
+  if (rule.symmetric) {
+    out.scale = SymmetricScale(std::max(-bounds.low, bounds.high) * ratio, Highest(rule));
+    return out;
   }
+  // In float64, so that a range near the largest float does not overflow.
+  const double low = static_cast<double>(bounds.low) * static_cast<double>(ratio);
+  const double high = static_cast<double>(bounds.high) * static_cast<double>(ratio);
+  const double scale = (high - low) / static_cast<double>(Highest(rule));
+  if (scale >= kSmallestScale) out.scale = static_cast<float>(scale);
+  const auto highest = static_cast<double>(Highest(rule));
+  const double zero =
+      std::min(std::max(std::nearbyint(-low / static_cast<double>(out.scale)), 0.0), highest);
+  out.zero_point = static_cast<int32_t>(zero);
+  out.scale =
+      std::min(out.scale, kLargestDecoded / static_cast<float>(std::max(zero, highest - zero)));
   return out;
 }
 
@@ -144,48 +487,60 @@ SetScale ScaleFor(const Bounds& bounds, float ratio, const RoundingRule& rule) {
 
 SetScale FindScale(const float* w, int64_t count, const RoundingRule& rule) {
   Bounds bounds;
-  MinMax(w, count, &bounds.low, &bounds.high);
-  SetScale best = ScaleFor(bounds, 1.0f, rule);
-  if (!rule.clip_mse || (bounds.low == 0 && bounds.high == 0)) return best;
-  const auto error = [&](const SetScale& s) {
-    return TryScale(w, count, s.scale, 1.0f / s.scale, static_cast<float>(s.zero_point),
-                    Lowest(rule), Highest(rule));
-  };
-  double least = error(best);
+  HWY_DYNAMIC_DISPATCH(MinMax)(w, count, &bounds.low, &bounds.high);
+  if (!rule.clip_mse || (bounds.low == 0 && bounds.high == 0)) return ScaleFor(bounds, 1.0f, rule);
+  // Shrink ratios from 1 down to `smallest`.
   const float smallest = rule.bits <= 4 ? 0.3f : 0.5f;
-  for (int point = 1; point < kPoints; ++point) {
-    const float ratio =
-        1.0f - (1.0f - smallest) * static_cast<float>(point) / static_cast<float>(kPoints - 1);
-    const SetScale candidate = ScaleFor(bounds, ratio, rule);
-    const double e = error(candidate);
-    if (e < least) {
-      least = e;
-      best = candidate;
+  const auto ratio = [&](int point) {
+    return 1.0f - (1.0f - smallest) * (static_cast<float>(point) * (1.0f / (kPoints - 1)));
+  };
+  Candidates c;
+  if (rule.symmetric) {
+    const float largest = std::max(-bounds.low, bounds.high);
+    for (int point = 0; point < Candidates::kSize; ++point) {
+      c.scale[point] = largest * ratio(point);
+      c.low[point] = Lowest(rule);
+      c.high[point] = Highest(rule);
     }
+    HWY_DYNAMIC_DISPATCH(SymmetricScales)(Highest(rule), c);
+    return {c.scale[HWY_DYNAMIC_DISPATCH(Search)(w, count, c)], 0};
   }
-  return best;
+  SetScale candidates[kPoints];
+  for (int point = 0; point < kPoints; ++point) {
+    candidates[point] = ScaleFor(bounds, ratio(point), rule);
+    const auto zero = static_cast<float>(candidates[point].zero_point);
+    c.scale[point] = candidates[point].scale;
+    c.inverse[point] = 1.0f / candidates[point].scale;
+    c.low[point] = Lowest(rule) - zero;
+    c.high[point] = Highest(rule) - zero;
+  }
+  return candidates[HWY_DYNAMIC_DISPATCH(Search)(w, count, c)];
 }
 
 void RoundSet(const float* w, int64_t count, const RoundingRule& rule, const SetScale& s,
               int8_t* q) {
-  RoundAll(w, count, 1.0f / s.scale, static_cast<float>(s.zero_point), Lowest(rule), Highest(rule),
-           q);
+  const auto zero = static_cast<float>(s.zero_point);
+  HWY_DYNAMIC_DISPATCH(RoundAll)
+  (w, count, 1.0f / s.scale, s.zero_point, Lowest(rule) - zero, Highest(rule) - zero, q);
+}
+
+void RoundSets(const float* w, int64_t count, int64_t set_length, int bits, bool nibbles,
+               uint8_t* out, float* scales) {
+  const float highest = Highest({bits, true, false});
+  HWY_DYNAMIC_DISPATCH(RoundAllSets)(w, count, set_length, highest, nibbles, out, scales);
 }
 
 SquaredSums SetError(const float* w, const int8_t* q, int64_t count, const RoundingRule& rule,
                      const SetScale& s) {
   SquaredSums out;
-  Sums(w, q, count, s.scale, static_cast<float>(s.zero_point), !rule.symmetric, &out.error,
-       &out.signal);
+  HWY_DYNAMIC_DISPATCH(Sums)
+  (w, q, count, s.scale, static_cast<float>(s.zero_point), !rule.symmetric, &out.error,
+   &out.signal);
   return out;
 }
 
 void PackNibbles(const int8_t* q, int64_t count, uint8_t* out) {
-  int64_t i = 0;
-  for (; i + 1 < count; i += 2) {
-    out[i / 2] = static_cast<uint8_t>((q[i] & 0x0f) | ((q[i + 1] & 0x0f) << 4));
-  }
-  if (i < count) out[i / 2] = static_cast<uint8_t>(q[i] & 0x0f);
+  HWY_DYNAMIC_DISPATCH(Pack)(q, count, out);
 }
 
 namespace {
@@ -213,3 +568,5 @@ void TransposeBytes(const int8_t* in, int64_t rows, int64_t columns, int8_t* out
 }
 
 }  // namespace lathe::engine
+
+#endif  // HWY_ONCE

@@ -7,12 +7,16 @@
 //   = round(-r min / s)
 // with r = 1, or the shrink ratio in [1/2, 1] of least squared error (k <= 4: down to 0.3).
 //
-// Results do not depend on the processor: there is no fused multiply-add, sums have a fixed order
-// (eight lanes, folded every 1024 elements into float64), and the same source is compiled for each
-// instruction set.
+// Results do not depend on the processor: dividing is multiplying by the float32 reciprocal of s,
+// there is no fused multiply-add, and sums have a fixed order (sixteen slots). The search sums in
+// float32, folded every 1024 elements into float64; errors that are reported are float64 sums.
+//
+// Weights below about 1e-35 in magnitude are zeros for every purpose: the reciprocal of their scale
+// would not be finite.
 #ifndef LATHE_WORKER_ENGINE_KERNELS_QUANTIZE_H_
 #define LATHE_WORKER_ENGINE_KERNELS_QUANTIZE_H_
 
+#include <algorithm>
 #include <cstdint>
 
 namespace lathe::engine {
@@ -22,6 +26,17 @@ struct RoundingRule {
   bool symmetric = true;
   bool clip_mse = false;  // search r
 };
+
+constexpr float kSmallestScale = 1e-37f;
+// The ends of a range decode to at most this: just below the largest float, so that a scale that
+// was rounded up does not make them infinite.
+constexpr float kLargestDecoded = 3.4e38f;
+
+// s of a symmetric set whose largest magnitude is `largest`; `highest` is 2^(k-1) - 1.
+inline float SymmetricScale(float largest, float highest) {
+  const float scale = std::min(largest, kLargestDecoded) / highest;
+  return scale >= kSmallestScale ? scale : 1.0f;
+}
 
 struct SetScale {
   float scale = 1;  // 1 for a set of zeros
@@ -34,6 +49,13 @@ SetScale FindScale(const float* w, int64_t count, const RoundingRule& rule);
 // Rounds a set; q holds int8 (symmetric) or uint8 (affine) values.
 void RoundSet(const float* w, int64_t count, const RoundingRule& rule, const SetScale& s,
               int8_t* q);
+
+// Symmetric rounding without a search, in one go: w[0..count) in sets of `set_length` (the last may
+// be shorter), each with a scale of its own; the integers are those of FindScale and RoundSet.
+// `nibbles` (bits <= 4): two a byte as PackNibbles packs them, and set_length is even.
+// out: count bytes, or (count + 1) / 2. scales: one a set.
+void RoundSets(const float* w, int64_t count, int64_t set_length, int bits, bool nibbles,
+               uint8_t* out, float* scales);
 
 // Sum of (w - decoded q)^2, and of w^2.
 struct SquaredSums {

@@ -183,9 +183,25 @@ QuantizedTensor QuantizeTensor(const std::vector<float>& w, const Shape& dims,
       }
     });
   };
-  for_sets([&](int64_t, int64_t set, const float* in, int64_t count, int8_t*) {
-    scales[static_cast<size_t>(set)] = FindScale(in, count, rule);
-  });
+  // Without a search and with float32 scales, rows are rounded as they are read.
+  const bool in_one_go = rule.symmetric && !rule.clip_mse && !half_scales;
+  if (in_one_go) {
+    parallel.Run(pieces, [&](int64_t piece) {
+      std::vector<float> found(static_cast<size_t>(sets_a_row));
+      for (int64_t r = piece * rows_a_piece; r < std::min(rows.rows, (piece + 1) * rows_a_piece);
+           ++r) {
+        RoundSets(rows.values + r * rows.length, rows.length, rows.set_length, rule.bits,
+                  /*nibbles=*/false, reinterpret_cast<uint8_t*>(q.data()) + r * stored_row,
+                  found.data());
+        for (int64_t s = 0; s < sets_a_row; ++s)
+          scales[static_cast<size_t>(r * sets_a_row + s)].scale = found[static_cast<size_t>(s)];
+      }
+    });
+  } else {
+    for_sets([&](int64_t, int64_t set, const float* in, int64_t count, int8_t*) {
+      scales[static_cast<size_t>(set)] = FindScale(in, count, rule);
+    });
+  }
   out.scales.resize(scales.size());
   for (size_t i = 0; i < scales.size(); ++i) out.scales[i] = scales[i].scale;
   if (half_scales && FitsHalf(out.scales)) {
@@ -197,7 +213,7 @@ QuantizedTensor QuantizeTensor(const std::vector<float>& w, const Shape& dims,
   }
   for_sets([&](int64_t row, int64_t set, const float* in, int64_t count, int8_t* to) {
     const SetScale& s = scales[static_cast<size_t>(set)];
-    RoundSet(in, count, rule, s, to);
+    if (!in_one_go) RoundSet(in, count, rule, s, to);
     const SquaredSums e = SetError(in, to, count, rule, s);
     sums[static_cast<size_t>(row)].error += e.error;
     sums[static_cast<size_t>(row)].signal += e.signal;
