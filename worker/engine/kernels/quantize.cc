@@ -171,7 +171,7 @@ void SymmetricScales(float highest, Candidates& c) {
 
 // Index of the candidate of least squared error, the first of equals.
 int Search(const float* w, int64_t count, const Candidates& c) {
-  double errors[kPoints];
+  int best = 0;
   double least = std::numeric_limits<double>::infinity();
   for (int point = 0; point < kPoints; ++point) {
     const double step = static_cast<double>(c.scale[point]) * static_cast<double>(c.scale[point]);
@@ -183,10 +183,10 @@ int Search(const float* w, int64_t count, const Candidates& c) {
                                                   c.inverse[point], c.low[point], c.high[point]));
       at += kFold;
     } while (at < count && error < least);
-    errors[point] = error;
+    best = error < least ? point : best;
     least = std::min(least, error);
   }
-  return static_cast<int>(std::min_element(errors, errors + kPoints) - errors);
+  return best;
 }
 
 // Rounds vectors to the low byte of clamp(round(w / s), low, high) + z: int8 or uint8.
