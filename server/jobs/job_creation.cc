@@ -40,9 +40,9 @@ absl::Status Missing(const absl::Status& status, absl::string_view what, absl::s
 absl::Status InspectFailure(const v1::JobError& error) {
   const bool callers = error.reason() == v1::JOB_ERROR_REASON_INVALID_MODEL ||
                        error.reason() == v1::JOB_ERROR_REASON_UNSUPPORTED_OP;
-  return WithReason(callers ? absl::InvalidArgumentError(error.message())
-                            : absl::InternalError(error.message()),
-                    ReasonLabel(error.reason()));
+  return WithReason(
+      callers ? absl::InvalidArgumentError(error.message()) : absl::InternalError(error.message()),
+      ReasonLabel(error.reason()));
 }
 
 }  // namespace
