@@ -2,13 +2,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/status_reason.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
 namespace lathe {
 namespace {
 
-constexpr char kReasonPayload[] = "lathe/reason";
 constexpr char kDomain[] = "lathe";
 // A google.rpc.Status without the ErrorInfo, serialized: the details that are messages.
 constexpr char kDetailsPayload[] = "lathe/details";
@@ -26,16 +26,6 @@ void AddDetail(absl::Status& status, const google::protobuf::Message& detail) {
 }
 
 }  // namespace
-
-absl::Status WithReason(absl::Status status, absl::string_view reason) {
-  if (!status.ok() && !reason.empty()) status.SetPayload(kReasonPayload, absl::Cord(reason));
-  return status;
-}
-
-std::string ReasonOf(const absl::Status& status) {
-  const auto payload = status.GetPayload(kReasonPayload);
-  return payload ? std::string(*payload) : "";
-}
 
 absl::Status BadRequestError(const std::vector<std::pair<std::string, std::string>>& violations) {
   google::rpc::BadRequest detail;

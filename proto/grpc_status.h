@@ -14,12 +14,8 @@
 
 namespace lathe {
 
-// Details ride on an absl::Status as payloads until it becomes a grpc::Status.
-
-// The machine-readable reason: "DIGEST_MISMATCH". Replaces an earlier one.
-absl::Status WithReason(absl::Status status, absl::string_view reason);
-// "" when there is none.
-std::string ReasonOf(const absl::Status& status);
+// Details ride on an absl::Status as payloads until it becomes a grpc::Status; the reason is
+// common/status_reason.h's.
 
 // INVALID_ARGUMENT whose message lists the violations and whose details carry them: {field path,
 // description}.

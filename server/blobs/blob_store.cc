@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "server/store/status_reason.h"
+#include "common/status_reason.h"
 
 namespace lathe::server {
 

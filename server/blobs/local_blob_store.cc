@@ -17,8 +17,8 @@
 #include "absl/synchronization/mutex.h"
 #include "common/digest.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "server/blobs/hash_pipe.h"
-#include "server/store/status_reason.h"
 
 namespace lathe::server {
 namespace {

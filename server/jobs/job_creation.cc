@@ -3,10 +3,10 @@
 #include "absl/strings/strip.h"
 #include "common/digest.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "server/jobs/cache_key.h"
 #include "server/jobs/job_service_impl.h"
 #include "server/jobs/timestamps.h"
-#include "server/store/status_reason.h"
 
 namespace lathe::server {
 namespace {

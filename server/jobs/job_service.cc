@@ -5,10 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "server/jobs/job_service_impl.h"
 #include "server/jobs/page_token.h"
 #include "server/jobs/timestamps.h"
-#include "server/store/status_reason.h"
 
 namespace lathe::server {
 namespace {

@@ -7,9 +7,9 @@
 #include "absl/strings/strip.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "server/jobs/job_service_impl.h"
 #include "server/jobs/timestamps.h"
-#include "server/store/status_reason.h"
 
 namespace lathe::server {
 namespace {
@@ -310,9 +310,16 @@ void JobService::Impl::Tick() {
       }
     }
   }
-  for (const auto& [job, token] : progress) StoreReport(job, token, {}).IgnoreError();
+  for (const auto& [job, token] : progress) {
+    const absl::Status kept = StoreReport(job, token, {});
+    if (!kept.ok()) LogDebug("progress was not kept", {{"job", job}, {"why", kept.message()}});
+  }
   for (const std::string& job : inspections) {
-    store_->Write([&](WriteTransaction& tx) { return tx.DeleteJob(job); }).IgnoreError();
+    const absl::Status dropped =
+        store_->Write([&](WriteTransaction& tx) { return tx.DeleteJob(job); });
+    if (!dropped.ok() && dropped.code() != absl::StatusCode::kNotFound) {
+      LogWarning("an ended inspection was not dropped", {{"job", job}, {"why", dropped.message()}});
+    }
   }
   if (tidy) {
     const absl::Status status = store_->Write([&](WriteTransaction& tx) {

@@ -4,11 +4,11 @@
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "server/jobs/cache_key.h"
 #include "server/jobs/job_service_impl.h"
 #include "server/jobs/text.h"
 #include "server/jobs/timestamps.h"
-#include "server/store/status_reason.h"
 
 namespace lathe::server {
 namespace {

@@ -10,11 +10,11 @@
 #include "absl/strings/str_join.h"
 #include "common/checked.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "server/jobs/cache_key.h"
 #include "server/jobs/idempotency.h"
 #include "server/jobs/page_token.h"
 #include "server/jobs/timestamps.h"
-#include "server/store/status_reason.h"
 
 namespace lathe::server {
 namespace {

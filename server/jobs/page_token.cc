@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/digest.h"
 #include "common/limits.h"
-#include "server/store/status_reason.h"
+#include "common/status_reason.h"
 
 namespace lathe::server {
 namespace {

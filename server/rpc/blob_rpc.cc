@@ -7,8 +7,8 @@
 #include "common/digest.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "server/rpc/validation.h"
-#include "server/store/status_reason.h"
 #include "server/telemetry/metrics.h"
 
 namespace lathe::server {

@@ -9,8 +9,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
+#include "common/status_reason.h"
 #include "proto/grpc_status.h"
-#include "server/store/status_reason.h"
 #include "server/telemetry/metrics.h"
 
 namespace lathe::server {
@@ -82,7 +82,7 @@ grpc::Status ToWire(const absl::Status& status) {
     out = absl::Status(status.code(), absl::StrCat(field, ": ", status.message()));
   }
   if (const std::string reason = ReasonOf(status); !reason.empty())
-    out = lathe::WithReason(std::move(out), reason);
+    out = WithReason(std::move(out), reason);
   return ToGrpcStatus(out);
 }
 

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "server/store/status_reason.h"
+#include "common/status_reason.h"
 
 namespace lathe::server {
 namespace {

@@ -10,9 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "common/clock.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "server/store/sqlite_connection.h"
 #include "server/store/sqlite_error.h"
-#include "server/store/status_reason.h"
 #include "server/store/store.h"
 
 namespace lathe::server {

@@ -68,8 +68,6 @@ def test_outputs_stay_as_near_as_the_bits_allow(tmp_path, name, bits, granularit
         step["group_size"] = 32
     changed, path, reports = apply(model, tmp_path, {"quantize_weights": step})
     done = [layer for layer in reports[0]["layers"] if not layer.get("skipped_reason")]
-    if name == "depthwise" and granularity != "tensor" and not done:
-        return  # nine weights a channel: its scale may weigh more than 8 bits save, and the report says so
     assert done, reports
     container = 4 if bits <= 4 else 8
     assert all(layer["bits"] == container for layer in done)

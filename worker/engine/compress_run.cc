@@ -140,14 +140,16 @@ void CompressRun::Log(const std::string& line) const {
 
 absl::Status CompressRun::ReadRecipe() {
   absl::StatusOr<Recipe> recipe = ParseRecipe(request_.recipe_json);
-  if (!recipe.ok()) return WithReason(recipe.status(), "INVALID_RECIPE");
+  if (!recipe.ok()) return WithDefaultReason(recipe.status(), "INVALID_RECIPE");
   report_.recipe = *std::move(recipe);
-  RETURN_IF_ERROR(WithReason(ViolationsToStatus(ValidateRecipe(report_.recipe)), "INVALID_RECIPE"));
+  RETURN_IF_ERROR(
+      WithDefaultReason(ViolationsToStatus(ValidateRecipe(report_.recipe)), "INVALID_RECIPE"));
   for (const auto& [name, size] : request_.bindings) {
     if (size >= 0 && size <= kMaxBinding) continue;
-    return WithReason(absl::InvalidArgumentError(absl::StrCat(
-                          "binding '", name, "' must be in [0, ", kMaxBinding, "], got ", size)),
-                      "INVALID_RECIPE");
+    return WithDefaultReason(
+        absl::InvalidArgumentError(
+            absl::StrCat("binding '", name, "' must be in [0, ", kMaxBinding, "], got ", size)),
+        "INVALID_RECIPE");
   }
   return absl::OkStatus();
 }
@@ -203,10 +205,10 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
   const Step& step = report_.recipe.steps[static_cast<size_t>(index)];
   const Method* method = FindMethodImpl(step.method);
   if (method == nullptr) {
-    return WithReason(absl::UnimplementedError(
-                          absl::StrCat("steps[", index, "]: this worker has no method ",
-                                       step.method, "; it is older or newer than the server")),
-                      "INVALID_RECIPE");
+    return WithDefaultReason(absl::UnimplementedError(absl::StrCat(
+                                 "steps[", index, "]: this worker has no method ", step.method,
+                                 "; it is older or newer than the server")),
+                             "INVALID_RECIPE");
   }
   const double start = Now();
   StepRecord& record = report_.steps.emplace_back();

@@ -3,31 +3,27 @@
 #include <exception>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "common/status_reason.h"
 
 namespace lathe::engine {
 
-constexpr char kReasonPayload[] = "lathe/reason";
-
-absl::Status WithReason(absl::Status status, absl::string_view reason) {
-  if (!status.ok() && !status.GetPayload(kReasonPayload)) {
-    status.SetPayload(kReasonPayload, absl::Cord(reason));
-  }
-  return status;
+absl::Status WithDefaultReason(absl::Status status, absl::string_view reason) {
+  return ReasonOf(status).empty() ? WithReason(std::move(status), reason) : status;
 }
 
 absl::Status ModelError(absl::Status status) {
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
-      return WithReason(std::move(status), "INVALID_MODEL");
+      return WithDefaultReason(std::move(status), "INVALID_MODEL");
     case absl::StatusCode::kNotFound:
     case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kOutOfRange:
-      return WithReason(absl::InvalidArgumentError(status.message()), "INVALID_MODEL");
+      return WithDefaultReason(absl::InvalidArgumentError(status.message()), "INVALID_MODEL");
     case absl::StatusCode::kUnimplemented:
-      return WithReason(std::move(status), "UNSUPPORTED_OP");
+      return WithDefaultReason(std::move(status), "UNSUPPORTED_OP");
     default:
       return status;
   }

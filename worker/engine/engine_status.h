@@ -9,8 +9,8 @@
 
 namespace lathe::engine {
 
-// Sets the payload "lathe/reason", unless there is one.
-absl::Status WithReason(absl::Status status, absl::string_view reason);
+// Names a reason (common/status_reason.h), unless the status has one.
+absl::Status WithDefaultReason(absl::Status status, absl::string_view reason);
 
 // Whose fault an error is: what a model makes fail is the model's, whichever part found it.
 absl::Status ModelError(absl::Status status);

@@ -11,12 +11,12 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "worker/engine/engine.h"
 
 namespace lathe::worker {
 namespace {
 
-constexpr char kReasonPayload[] = "lathe/reason";
 constexpr size_t kMaxMessageBytes = 16 << 10;
 
 double SteadySeconds() {
@@ -88,11 +88,6 @@ absl::StatusOr<ResultEvent> Inspect(const JobSpec& spec) {
   return ResultEvent{};
 }
 
-std::string Reason(const absl::Status& status) {
-  const auto payload = status.GetPayload(kReasonPayload);
-  return payload.has_value() ? std::string(*payload) : "";
-}
-
 }  // namespace
 
 int RunJob(const JobSpec& spec, const JobHooks& hooks, EventWriter* events) {
@@ -101,7 +96,7 @@ int RunJob(const JobSpec& spec, const JobHooks& hooks, EventWriter* events) {
   if (!result.ok()) {
     std::string message(result.status().message());
     if (message.size() > kMaxMessageBytes) message.resize(kMaxMessageBytes);
-    events->Write(ErrorEvent{result.status().code(), Reason(result.status()), std::move(message),
+    events->Write(ErrorEvent{result.status().code(), ReasonOf(result.status()), std::move(message),
                              hooks.peak_rss_bytes()});
     return kExitError;
   }

@@ -5,7 +5,7 @@
 //
 // with a of {1/4, 1/2, 3/4, 1} (or no r at all) of least squared error, found with plain scales.
 // The idea of scaling both sides is known from matrix equilibration, and for quantization from SINQ
-// (arXiv 2509.22944, section 2); this is the one-pass form of it.
+// (arXiv 2509.22944); this is the one-pass form of it.
 #ifndef LATHE_WORKER_ENGINE_METHODS_INPUT_SCALES_H_
 #define LATHE_WORKER_ENGINE_METHODS_INPUT_SCALES_H_
 

@@ -10,8 +10,8 @@
 #include <thread>
 
 #include "common/digest.h"
+#include "common/status_reason.h"
 #include "server/blobs/garbage_collector.h"
-#include "server/store/status_reason.h"
 
 namespace lathe::server {
 namespace {

@@ -17,9 +17,9 @@
 #include "absl/synchronization/mutex.h"
 #include "common/clock.h"
 #include "common/ids.h"
+#include "common/status_reason.h"
 #include "server/jobs/job_service.h"
 #include "server/jobs/library.h"
-#include "server/store/status_reason.h"
 #include "tests/unit/server/store/store_test_util.h"
 
 namespace lathe::server {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "server/store/status_reason.h"
+#include "common/status_reason.h"
 
 namespace lathe::server {
 namespace {

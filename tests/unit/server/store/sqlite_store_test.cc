@@ -12,7 +12,7 @@
 #include "SQLiteCpp/Database.h"
 #include "absl/synchronization/notification.h"
 #include "common/status_macros.h"
-#include "server/store/status_reason.h"
+#include "common/status_reason.h"
 #include "tests/unit/server/store/store_test_util.h"
 
 namespace lathe::server {

@@ -17,9 +17,9 @@
 #include "SQLiteCpp/Column.h"
 #include "SQLiteCpp/Database.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "server/store/sqlite_error.h"
 #include "server/store/sqlite_store.h"
-#include "server/store/status_reason.h"
 #include "tests/unit/server/store/store_test_util.h"
 
 namespace lathe::server {

@@ -274,7 +274,7 @@ TEST_F(AgentTest, AnInputPathOutOfItsFolderIsRefused) {
   EXPECT_THAT(completion.failure().message(), HasSubstr("stay in its folder"));
   EXPECT_EQ(completion.failure().reason(), lathe::v1::JOB_ERROR_REASON_INVALID_MODEL);
   EXPECT_FALSE(completion.failure().transient());
-  EXPECT_FALSE(std::filesystem::exists(root_ + "/work/escape"));
+  EXPECT_FALSE(std::filesystem::exists(std::filesystem::path(root_) / "work" / "escape"));
 }
 
 TEST_F(AgentTest, AResultThatIsALinkIsNotFollowed) {

@@ -1,14 +1,15 @@
-// A machine-readable reason on a Status, for google.rpc.ErrorInfo and BadRequest at the RPC
-// boundary. The domain layers name the reason; server/rpc turns it into details.
-#ifndef LATHE_SERVER_STORE_STATUS_REASON_H_
-#define LATHE_SERVER_STORE_STATUS_REASON_H_
+// A machine-readable reason on a Status. Whoever finds the error names it; the edges carry it on:
+// proto/grpc_status.h as google.rpc.ErrorInfo, the job process in its event, the agent as a
+// JobErrorReason.
+#ifndef LATHE_COMMON_STATUS_REASON_H_
+#define LATHE_COMMON_STATUS_REASON_H_
 
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
-namespace lathe::server {
+namespace lathe {
 
 // Adds an upper-case reason ("MODEL_NOT_FOUND") to a status that is not OK; an OK status stays as
 // it is.
@@ -20,6 +21,6 @@ absl::Status WithField(absl::Status status, absl::string_view field);
 std::string ReasonOf(const absl::Status& status);
 std::string FieldOf(const absl::Status& status);
 
-}  // namespace lathe::server
+}  // namespace lathe
 
-#endif  // LATHE_SERVER_STORE_STATUS_REASON_H_
+#endif  // LATHE_COMMON_STATUS_REASON_H_

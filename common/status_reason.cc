@@ -1,13 +1,13 @@
-#include "server/store/status_reason.h"
+#include "common/status_reason.h"
 
 #include "absl/strings/cord.h"
 #include "absl/types/optional.h"
 
-namespace lathe::server {
+namespace lathe {
 namespace {
 
-constexpr char kReasonUrl[] = "type.lathe/reason";
-constexpr char kFieldUrl[] = "type.lathe/field";
+constexpr char kReasonUrl[] = "lathe/reason";
+constexpr char kFieldUrl[] = "lathe/field";
 
 absl::Status With(absl::Status status, absl::string_view url, absl::string_view value) {
   if (!status.ok()) status.SetPayload(url, absl::Cord(value));
@@ -32,4 +32,4 @@ absl::Status WithField(absl::Status status, absl::string_view field) {
 std::string ReasonOf(const absl::Status& status) { return Of(status, kReasonUrl); }
 std::string FieldOf(const absl::Status& status) { return Of(status, kFieldUrl); }
 
-}  // namespace lathe::server
+}  // namespace lathe
