@@ -170,8 +170,13 @@ absl::StatusOr<v1::Model> Client::UploadModel(const std::string& onnx_path,
   ASSIGN_OR_RETURN(const std::vector<std::string> external, ExternalDataPaths(onnx_path));
   for (const std::string& location : external) {
     RETURN_IF_ERROR(CheckInside(main, location));
-    const fs::path path = main.parent_path() / location;
-    parts.push_back({fs::path(location).lexically_normal().generic_string(), path.string(), {}});
+    const std::string relative = fs::path(location).lexically_normal().generic_string();
+    // A model may spell one file in several ways: "w.bin" and "./w.bin".
+    if (std::any_of(parts.begin(), parts.end(),
+                    [&relative](const Part& part) { return part.relative == relative; })) {
+      continue;
+    }
+    parts.push_back({relative, (main.parent_path() / location).string(), {}});
   }
   int64_t total = 0;
   v1::CreateModelRequest request;
