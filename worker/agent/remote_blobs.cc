@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 
 namespace lathe::worker {
 namespace {
@@ -139,8 +140,9 @@ absl::Status RemoteBlobs::UploadOne(const LocalBlob& blob, CancelScope* cancel) 
     if (!IsRetryable(last) && last.code() != absl::StatusCode::kOutOfRange) break;
     if (!cancel->SleepFor(delay.Next())) return absl::CancelledError("stopped while uploading");
   }
-  return absl::Status(
-      last.code(), absl::StrCat("upload of ", blob.path, " (", blob.digest, "): ", last.message()));
+  return WithReason(absl::Status(last.code(), absl::StrCat("upload of ", blob.path, " (",
+                                                           blob.digest, "): ", last.message())),
+                    ReasonOf(last));
 }
 
 absl::Status RemoteBlobs::Upload(const std::vector<LocalBlob>& blobs, CancelScope* cancel) {
