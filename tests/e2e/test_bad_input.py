@@ -8,6 +8,7 @@ import math
 import os
 
 import bad_models as bad
+import onnx
 import pytest
 
 INT8 = ["--step", "quantize_weights:bits=8,keep_small=0"]
@@ -86,7 +87,7 @@ def test_a_bad_model_is_named_with_its_fault(server, tmp_path, name):
 @pytest.mark.parametrize("value, word", [(math.nan, "NaN"), (math.inf, "infinite"), (-math.inf, "infinite")])
 @pytest.mark.parametrize("step", ["quantize_weights:bits=8,keep_small=0", "quantize_weights:bits=4,granularity=group",
                                   "prune_weights:sparsity=0.5", "prune_weights:sparsity=0.5,scope=global",
-                                  "low_rank:rank=2"])
+                                  "low_rank:rank=2", "fp16"])
 def test_weights_that_are_not_finite_are_named_by_layer(server, tmp_path, value, word, step):
     path = tmp_path / "m.onnx"
     path.write_bytes(bad.not_finite(value))
@@ -137,6 +138,18 @@ def test_a_cache_that_links_to_a_folder_of_blobs_is_no_escape(server, tmp_path):
     os.symlink("../../blobs/a1", snapshot / "m.onnx")
     os.symlink("../../blobs/b2", snapshot / "w.bin")
     server.lathe("compress", snapshot / "m.onnx", "-o", tmp_path / "o.onnx", *INT8)
+
+
+def test_one_file_under_two_spellings_is_one_file(server, tmp_path):
+    model = onnx.ModelProto.FromString(bad.external("./w.bin"))
+    second = model.graph.initializer.add()
+    second.CopyFrom(model.graph.initializer[0])
+    second.name, second.external_data[0].value = "w2", "w.bin"
+    model.graph.node.append(bad.matmul("second", "y", "w2", "z"))
+    model.graph.output[0].name = "z"
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "w.bin").write_bytes(bad.weight().raw_data)
+    server.lathe("compress", tmp_path / "m.onnx", "-o", tmp_path / "o.onnx", *INT8)
 
 
 @pytest.mark.parametrize("location, files, words", [

@@ -1,5 +1,6 @@
 """Disks that are full: at the worker, in its cache and in its work folder. (The server's: test_faults.py.)"""
 
+import contextlib
 import os
 import subprocess
 
@@ -11,13 +12,12 @@ from test_bad_input import INT8, PRUNE
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
 
 
-@pytest.fixture
-def small_worker(new_server):
-    """A server whose local worker has a disk of 6 MiB."""
-    server = new_server(workers=1, flags=["--max-attempts", "2", "--retry-seconds", "0"])
-    disk = server.data / "workers"
+@contextlib.contextmanager
+def small_disk(server, folder, size):
+    """Starts the server with a disk of its own, `size` large, at a folder of its data."""
+    disk = server.data / folder
     disk.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=True)
     try:
         yield server.start()
         server.stop()
@@ -26,6 +26,14 @@ def small_worker(new_server):
             server.process.kill()
             server.process.wait()
         subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.fixture
+def small_worker(new_server):
+    """A server whose local worker has a disk of 6 MiB."""
+    server = new_server(workers=1, flags=["--max-attempts", "2", "--retry-seconds", "0"])
+    with small_disk(server, "workers", "6m"):
+        yield server
 
 
 def model(path, width, seed=0):
@@ -63,3 +71,24 @@ def test_a_full_disk_at_the_only_attempt_is_its_own_reason(small_worker, tmp_pat
     assert run.returncode == 3 and "DISK_FULL" in run.stderr and "No space left" in run.stderr, run.stderr
     [job] = small_worker.lathe_json("jobs")["jobs"]
     assert job["error"]["reason"] == "JOB_ERROR_REASON_DISK_FULL"
+
+
+def test_a_result_that_the_server_has_no_room_for(new_server, tmp_path):
+    server = new_server(workers=1, flags=["--max-attempts", "1"])
+    with small_disk(server, "blobstore", "8m"):
+        run = server.lathe("compress", model(tmp_path / "m.onnx", 1100), "-o", tmp_path / "o.onnx", *PRUNE, check=False)
+        assert run.returncode == 3, run.stderr
+        [job] = server.lathe_json("jobs")["jobs"]
+        assert job["error"]["reason"] == "JOB_ERROR_REASON_DISK_FULL" and "space" in job["error"]["message"], job
+        server.lathe("compress", model(tmp_path / "m.onnx", 200), "-o", tmp_path / "o.onnx", *PRUNE)
+
+
+def test_a_result_larger_than_a_worker_may_write(new_server, new_worker, tmp_path):
+    server = new_server(workers=0, flags=["--max-attempts", "1"]).start()
+    new_worker(server.address, "small", flags=["--file-limit-mb", "1"])
+    run = server.lathe("compress", model(tmp_path / "m.onnx", 1100), "-o", tmp_path / "o.onnx", *PRUNE, check=False)
+    assert run.returncode == 3, run.stderr
+    [job] = server.lathe_json("jobs")["jobs"]
+    assert job["error"]["reason"] == "JOB_ERROR_REASON_DISK_FULL", job
+    assert "m.onnx" in job["error"]["message"] and "--file-limit-mb" in job["error"]["message"], job
+    server.lathe("compress", model(tmp_path / "m.onnx", 200), "-o", tmp_path / "o.onnx", *PRUNE)

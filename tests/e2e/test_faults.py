@@ -111,6 +111,9 @@ def test_two_servers_on_one_data_dir(new_server):
                           "127.0.0.1:0", "--local-workers", "0"], capture_output=True, text=True, timeout=30)
     assert run.returncode != 0
     assert str(first.process.pid) in run.stderr and str(first.data) in run.stderr
+    assert first.lathe("models").returncode == 0  # the first goes on
+    first.kill()
+    first.restart()  # and a dead one leaves nothing that would keep the next out
 
 
 def test_beyond_loopback_needs_a_token_and_tls(tmp_path):
@@ -136,6 +139,12 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(new_server, tmp_path, di
         assert server.process.poll() is None
         assert server.lathe("submit", model, *INT8).stdout.startswith("jobs/")
         assert model in server.lathe("models").stdout
+        server.kill()
+        server.restart()
+        assert model in server.lathe("models").stdout and len(server.lathe_json("jobs")["jobs"]) == 1
+        again = tmp_path / "small.onnx"
+        again.write_bytes(np.random.default_rng(1).bytes(1 << 20))
+        assert server.lathe("upload", again).stdout.startswith("models/")  # what did not fit took no room
         server.stop()
     finally:
         server.process.kill()

@@ -368,7 +368,9 @@ TEST_F(JobLifecycle, ADeadWorkersLastWordsNeitherRenewItsLeaseNorBringItAJob) {
   AdvanceAndTick(absl::Minutes(10));
   EXPECT_EQ(Sync("w1").start_size(), 0);
   EXPECT_EQ(Lease("w2").job(), name);
-  for (const v1::Worker& worker : jobs_->ListWorkers().workers()) {
+  const v1::ListWorkersResponse listed = jobs_->ListWorkers();
+  EXPECT_EQ(listed.workers_size(), 2);
+  for (const v1::Worker& worker : listed.workers()) {
     EXPECT_EQ(worker.state(),
               worker.name() == "workers/w1" ? v1::WORKER_STATE_LOST : v1::WORKER_STATE_READY);
   }

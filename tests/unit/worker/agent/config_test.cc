@@ -40,6 +40,18 @@ TEST(Config, LimitsAreInMebibytes) {
   EXPECT_EQ(parsed.config->cache_limit_bytes, 5 << 20);
 }
 
+TEST(Config, AWorkerIdIsTakenWhenTheServerWouldTakeIt) {
+  const auto given = Parse({"--server", "h:1", "--cache-dir", "/c", "--worker-id", "local-0-a1"});
+  EXPECT_EQ(given.config->worker_id, "local-0-a1");
+  for (const char* bad : {"", "Local", "a_b", "workers/a"}) {
+    ::testing::internal::CaptureStderr();
+    const auto parsed = Parse({"--server", "h:1", "--cache-dir", "/c", "--worker-id", bad});
+    EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("[a-z0-9-]"));
+    EXPECT_FALSE(parsed.config.has_value()) << bad;
+    EXPECT_EQ(parsed.exit_code, 2);
+  }
+}
+
 TEST(Config, HelpAndVersionEndWell) {
   for (const char* flag : {"--help", "--version"}) {
     ::testing::internal::CaptureStdout();
