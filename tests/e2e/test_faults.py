@@ -93,6 +93,18 @@ def test_cancel_pending_and_running(new_server, tmp_path, digits_model):
     wait_for(lambda: not list(server.data.glob("workers/**/attempt-*")), what="the work folder to be gone")
 
 
+def test_cancelling_a_hung_job_process_kills_it(new_server, tmp_path, digits_model):
+    server = new_server(workers=1).start()
+    slow = server.lathe("upload", big_matmul_model(tmp_path / "m.onnx", layers=20, width=1024)).stdout.strip()
+    job = server.lathe("submit", slow, *SLOW).stdout.strip()
+    [process] = wait_for(lambda: job_processes(server.process.pid), what="a job process")
+    os.kill(process, signal.SIGSTOP)  # deaf to SIGTERM
+    server.lathe("cancel", job)
+    assert server.lathe("wait", job, "--timeout", "60s", check=False).returncode == 4
+    wait_for(lambda: not os.path.exists(f"/proc/{process}"), what="the job process to be gone")
+    server.lathe("compress", digits_model, "-o", tmp_path / "o.onnx", *INT8)
+
+
 def test_sigterm_drains_and_the_interrupted_attempt_does_not_count(new_server, tmp_path):
     server = new_server(workers=1, flags=["--drain-seconds", "1"]).start()
     model = server.lathe("upload", big_matmul_model(tmp_path / "m.onnx", layers=20, width=1024)).stdout.strip()
