@@ -136,6 +136,17 @@ def without_weights():
     return model_of([helper.make_node("Relu", ["x"], ["y"], name="relu")]).SerializeToString()
 
 
+def conv_and_matmul():
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], name="conv1", kernel_shape=[3, 3]),
+             helper.make_node("Flatten", ["c"], ["f"], name="flat"), matmul("fc", "f", "v", "y")]
+    graph = helper.make_graph(nodes, "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 4, 4])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+                              [weight("w", (16, 8, 3, 3)), weight("v", (64, 32))])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    return model.SerializeToString()
+
+
 def only_a_3x3_conv():
     node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv1", kernel_shape=[3, 3])
     graph = helper.make_graph([node], "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 9, 9])],

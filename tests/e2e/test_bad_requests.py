@@ -19,6 +19,7 @@ from test_bad_input import INT8, check_alive, check_failed, newest_job
     (bad.without_weights, "low_rank:rank=2", ["no layer with constant weights"]),
     (bad.without_weights, "fp16", ["no layer with constant weights"]),
     (bad.only_a_3x3_conv, "low_rank:rank=2", ["'conv1'", "Conv", "docs/recipes.md"]),
+    (bad.conv_and_matmul, "low_rank:rank=2,targets=conv1", ["'conv1'", "Conv"]),
     (lambda: bad.good_model().SerializeToString(), "prune_weights:sparsity=0.5,targets=conv*|layer?",
      ["steps[0].prune_weights.targets", "conv*, layer?", "'fc1', 'fc2'"]),
 ])

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "common/recipe/catalogue.h"
 #include "common/status_reason.h"
+#include "worker/engine/methods/layer_outcome.h"
 
 namespace lathe::engine {
 namespace {
@@ -52,11 +53,13 @@ absl::Status CheckTargets(const Recipe& recipe, const std::vector<Weight>& layer
 absl::Status CheckApplicable(const std::vector<LayerOutcome>& outcomes) {
   std::vector<std::string> refused;
   for (const LayerOutcome& outcome : outcomes) {
+    if (outcome.skipped_reason == kNotInTargets || outcome.skipped_reason == kNamedInSkip) continue;
     if (!outcome.not_applicable) return absl::OkStatus();
     refused.push_back(
         absl::StrCat("'", outcome.name, "' (", outcome.op, "): ", outcome.skipped_reason));
   }
-  return Unfit(absl::StrCat("no step of the recipe applies to a layer of this model: ",
+  if (refused.empty()) return absl::OkStatus();
+  return Unfit(absl::StrCat("no step of the recipe applies to the layers it may touch: ",
                             List(refused), "; choose a step for such layers (docs/recipes.md)"));
 }
 

@@ -15,9 +15,9 @@ namespace lathe::engine {
 // when a step's `targets` match none of `layers`, those of the model as it came.
 absl::Status CheckTargets(const Recipe& recipe, const std::vector<Weight>& layers);
 
-// After steps that changed nothing: INVALID_ARGUMENT (reason INVALID_RECIPE) when each layer was
-// refused for what it is (LayerOutcome::not_applicable), so that no parameter would make a
-// difference. `outcomes`: of every step and layer, one at least.
+// After steps that changed nothing: INVALID_ARGUMENT (reason INVALID_RECIPE) when each layer
+// that a step was asked to touch was refused for what it is (LayerOutcome::not_applicable), so that
+// no parameter would make a difference. `outcomes`: of every step and layer.
 absl::Status CheckApplicable(const std::vector<LayerOutcome>& outcomes);
 
 }  // namespace lathe::engine

@@ -35,7 +35,7 @@ int64_t SourceBytes(const Weight& weight) {
 std::string ReasonToSkip(const Weight& weight, const Step& step) {
   if (!weight.blocked_reason.empty()) return weight.blocked_reason;
   if (!Selected(weight, GetStrings(step, "targets"), GetStrings(step, "skip"))) {
-    return Selected(weight, GetStrings(step, "targets"), {}) ? "named in skip" : "not in targets";
+    return Selected(weight, GetStrings(step, "targets"), {}) ? kNamedInSkip : kNotInTargets;
   }
   return "";
 }

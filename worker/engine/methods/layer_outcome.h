@@ -18,6 +18,10 @@ LayerOutcome NewOutcome(const Weight& weight);
 // Bytes of the constant that holds the weight now; 0 where it is not known.
 int64_t SourceBytes(const Weight& weight);
 
+// Reasons of layers that the step was not asked to touch.
+inline constexpr char kNotInTargets[] = "not in targets";
+inline constexpr char kNamedInSkip[] = "named in skip";
+
 // Why the step leaves this weight alone before it looks at it: the weight is blocked, or not among
 // the step's targets. "" otherwise.
 std::string ReasonToSkip(const Weight& weight, const Step& step);
