@@ -8,6 +8,8 @@
 #include <csignal>
 #include <string>
 
+#include "common/file_error.h"
+#include "common/status_reason.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "tests/support/onnx_models.h"
 #include "worker/engine/graph/reader.h"
@@ -281,7 +283,9 @@ TEST_F(WriterFileTest, AFullDiskIsToldAndLeavesNothingBehind) {
   setrlimit(RLIMIT_FSIZE, &old);
   std::signal(SIGXFSZ, old_handler);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("errno"));
+  EXPECT_EQ(ReasonOf(status), kDiskFull);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("m.onnx"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--file-limit-mb"));
   EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
 }
 
