@@ -38,17 +38,17 @@ class Stub;
 
 struct ClientOptions {
   std::string server = "127.0.0.1:50051";  // HOST:PORT
-  std::string token;                       // bearer token; "" sends none
+  std::string token = {};                  // bearer token; "" sends none
   // PEM file of the authorities to trust; non-empty turns TLS on. "system" uses the machine's.
-  std::string tls_ca_file;
+  std::string tls_ca_file = {};
   // How long one call goes on being retried while the server cannot be reached.
   absl::Duration retry_for = absl::Seconds(20);
   // Called before each wait of a retry: which call, what went wrong, how long the wait is. For
   // logs.
   std::function<void(const std::string& call, const absl::Status& error, absl::Duration wait)>
-      on_retry;
+      on_retry = {};
   // True stops calls that are under way or being retried, with CANCELLED. Polled every 100 ms.
-  std::function<bool()> cancelled;
+  std::function<bool()> cancelled = {};
 };
 
 // Bytes done of all bytes, over all files of a transfer.
