@@ -14,7 +14,7 @@ constexpr char kDomain[] = "lathe";
 constexpr char kDetailsPayload[] = "lathe/details";
 // gRPC caps trailing metadata at 8 KiB by default; longer messages and details are cut rather than
 // losing the status.
-constexpr size_t kMaxMessageBytes = 3000;
+constexpr size_t kMaxMessageBytes = 2000;
 constexpr size_t kMaxDetailsBytes = 4000;
 
 void AddDetail(absl::Status& status, const google::protobuf::Message& detail) {
@@ -90,10 +90,11 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
     google::rpc::Status details;
     if (details.ParseFromString(std::string(*payload))) wire.MergeFrom(details);
   }
+  // Clients in Go and Java, grpcurl among them, show this message instead of the status's own.
+  wire.set_message(message);
   while (wire.details_size() > 0 && wire.ByteSizeLong() > kMaxDetailsBytes)
     wire.mutable_details()->RemoveLast();
   wire.set_code(static_cast<int>(status.code()));
-  // The message is carried once, in the status itself: trailing metadata is small.
   const std::string details = wire.details_size() > 0 ? wire.SerializeAsString() : "";
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message, details);
 }

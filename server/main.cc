@@ -90,6 +90,7 @@ absl::Status Serve(const Config& config, const sigset_t& signals) {
   rpc_options.tls_key_file = config.tls_key;
   rpc_options.tokens = config.tokens;
   rpc_options.max_attempts = config.max_attempts;
+  rpc_options.local_workers = config.local_workers > 0;
   ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> rpc,
                    RpcServer::Start(rpc_options, &library, jobs.get(), blobs.get(), &metrics));
   std::atomic<bool> draining{false};
@@ -123,14 +124,11 @@ absl::Status Serve(const Config& config, const sigset_t& signals) {
   worker_options.folder = config.data_dir + "/workers";
   worker_options.kill_after = absl::Seconds(config.drain_s + 15);
   worker_options.arguments = {
-      "--server",    rpc->address(),   "--drain-seconds", absl::StrCat(config.drain_s),
-      "--log-level", config.log_level, "--log-format",    config.log_format};
+      "--server",    rpc->local_address(), "--drain-seconds", absl::StrCat(config.drain_s),
+      "--log-level", config.log_level,     "--log-format",    config.log_format};
   if (!config.auth_token_file.empty()) {
     worker_options.arguments.insert(worker_options.arguments.end(),
                                     {"--token-file", config.auth_token_file});
-  }
-  if (!config.tls_cert.empty()) {
-    worker_options.arguments.insert(worker_options.arguments.end(), {"--tls-ca", config.tls_cert});
   }
   if (config.worker_memory_limit_mb > 0) {
     worker_options.arguments.insert(
@@ -139,7 +137,10 @@ absl::Status Serve(const Config& config, const sigset_t& signals) {
   }
   std::error_code error;
   fs::create_directories(worker_options.folder, error);
-  Supervisor supervisor(worker_options);
+  worker_options.on_exit = [&jobs](const std::string& worker_id, const std::string& cause) {
+    jobs->WorkerDied(worker_id, cause);
+  };
+  Supervisor supervisor(worker_options, &ids);
   RETURN_IF_ERROR(supervisor.Start());
 
   if (!config.port_file.empty())

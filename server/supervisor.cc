@@ -30,7 +30,8 @@ std::string CauseOf(int status) {
 
 }  // namespace
 
-Supervisor::Supervisor(SupervisorOptions options) : options_(std::move(options)) {}
+Supervisor::Supervisor(SupervisorOptions options, IdGenerator* ids)
+    : options_(std::move(options)), ids_(ids) {}
 Supervisor::~Supervisor() { Stop(); }
 
 absl::Status Supervisor::Start() {
@@ -54,12 +55,15 @@ void Supervisor::Stop() {
 }
 
 void Supervisor::Launch(Child& child) {
+  child.worker_id = absl::StrCat("local-", child.index, "-", ids_->NewId());
   std::vector<std::string> arguments = {options_.binary};
   arguments.insert(arguments.end(), options_.arguments.begin(), options_.arguments.end());
   arguments.push_back("--cache-dir");
   arguments.push_back(absl::StrCat(options_.folder, "/worker-", child.index));
   arguments.push_back("--name");
   arguments.push_back(absl::StrCat("local-", child.index));
+  arguments.push_back("--worker-id");
+  arguments.push_back(child.worker_id);
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
@@ -95,10 +99,11 @@ void Supervisor::Run() {
       if (child.pid > 0 && waitpid(child.pid, &status, WNOHANG) == child.pid) {
         if (absl::Now() - child.started > kWell) child.backoff = absl::Milliseconds(200);
         LogWarning("a local worker ended; starting it again",
-                   {{"worker", child.index},
+                   {{"worker", child.worker_id},
                     {"pid", child.pid},
                     {"cause", CauseOf(status)},
                     {"wait_ms", absl::ToInt64Milliseconds(child.backoff)}});
+        if (options_.on_exit) options_.on_exit(child.worker_id, CauseOf(status));
         child.pid = -1;
         child.restart_at = absl::Now() + child.backoff;
         child.backoff = std::min(child.backoff * 2, kLongestBackoff);

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/ids.h"
 
 namespace lathe::server {
 
@@ -21,6 +22,9 @@ struct SupervisorOptions {
   std::vector<std::string> arguments;  // common to all
   int workers = 0;
   std::string folder;  // each worker gets --cache-dir FOLDER/worker-N
+  // A worker's process ended on its own; its id is never used again. `cause`: "signal 9 (Killed)".
+  // Called from the supervisor's thread, before the worker is started again.
+  std::function<void(const std::string& worker_id, const std::string& cause)> on_exit;
   // Time a worker gets after SIGTERM before SIGKILL.
   absl::Duration kill_after = absl::Seconds(30);
 };
@@ -29,7 +33,8 @@ struct SupervisorOptions {
 // (PR_SET_PDEATHSIG).
 class Supervisor {
  public:
-  explicit Supervisor(SupervisorOptions options);
+  // `ids` must outlive it.
+  Supervisor(SupervisorOptions options, IdGenerator* ids);
   // Stops, if Stop was not called.
   ~Supervisor();
 
@@ -42,6 +47,7 @@ class Supervisor {
   struct Child {
     int index = 0;
     pid_t pid = -1;
+    std::string worker_id;  // of this life
     absl::Time started;
     absl::Time restart_at = absl::InfinitePast();
     absl::Duration backoff = absl::Milliseconds(200);
@@ -50,6 +56,7 @@ class Supervisor {
   void Launch(Child& child);
 
   const SupervisorOptions options_;
+  IdGenerator* const ids_;
   std::thread thread_;
   absl::Mutex mutex_;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;

@@ -61,7 +61,9 @@ absl::Status Serve(const WorkerConfig& config, const sigset_t& signals) {
   }
   ASSIGN_OR_RETURN(const auto connection,
                    ServerConnection::Create({config.server, config.token_file, config.tls_ca}));
-  const std::string worker_id = MakeWorkerId(config.name, RandomIdGenerator().NewId());
+  const std::string worker_id = config.worker_id.empty()
+                                    ? MakeWorkerId(config.name, RandomIdGenerator().NewId())
+                                    : config.worker_id;
   ASSIGN_OR_RETURN(const auto folder, ProcessFolder::Create(config.cache_dir, worker_id));
   const std::string blob_folder = absl::StrCat(folder->path(), "/blobs");
   std::error_code error;

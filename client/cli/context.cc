@@ -39,11 +39,15 @@ absl::StatusOr<std::unique_ptr<client::Client>> Context::ConnectTo(
     };
   }
   if (!token_file.empty()) {
+    // As lathed takes it: the first line that is neither empty nor a comment.
     std::ifstream in(token_file);
-    if (!std::getline(in, options.token) || absl::StripAsciiWhitespace(options.token).empty()) {
+    for (std::string line; options.token.empty() && std::getline(in, line);) {
+      const absl::string_view token = absl::StripAsciiWhitespace(line);
+      if (!token.empty() && token[0] != '#') options.token = std::string(token);
+    }
+    if (options.token.empty()) {
       return absl::InvalidArgumentError(absl::StrCat("cannot read a token from ", token_file));
     }
-    options.token = std::string(absl::StripAsciiWhitespace(options.token));
   } else if (const char* token = std::getenv("LATHE_TOKEN"); token != nullptr) {
     options.token = token;
   }

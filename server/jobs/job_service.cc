@@ -297,7 +297,9 @@ absl::StatusOr<v1::CompleteAttemptResponse> JobService::CompleteAttempt(
   return impl_->CompleteAttempt(request);
 }
 v1::ListWorkersResponse JobService::ListWorkers() { return impl_->ListWorkers(); }
-void JobService::WorkerDied(absl::string_view worker_id) { impl_->WorkerDied(worker_id); }
+void JobService::WorkerDied(absl::string_view worker_id, absl::string_view cause) {
+  impl_->WorkerDied(worker_id, cause);
+}
 void JobService::Tick() { impl_->Tick(); }
 void JobService::StopLeasing() { impl_->StopLeasing(); }
 void JobService::Shutdown() { impl_->Shutdown(); }

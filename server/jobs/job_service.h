@@ -158,9 +158,10 @@ class JobService {
   absl::StatusOr<lathe::v1::CompleteAttemptResponse> CompleteAttempt(
       const lathe::v1::CompleteAttemptRequest& request);
   lathe::v1::ListWorkersResponse ListWorkers();
-  // A worker is known to be dead (its process was reaped): its leases end now instead of at their
-  // expiry.
-  void WorkerDied(absl::string_view worker_id);
+  // A worker is known to be dead (its process was reaped): its attempts end at the next Tick, as
+  // WORKER_CRASHED, instead of when their leases expire, and it is given no others. `cause` is for
+  // people: "signal 9 (Killed)". The id must not be used again.
+  void WorkerDied(absl::string_view worker_id, absl::string_view cause);
 
   // --- For the server ---
 

@@ -26,6 +26,8 @@ struct Lease {
   absl::Time expiry;
   absl::Time run_deadline;  // of the server's own check: the worker's limit plus grace
   bool stop_requested = false;
+  // How the worker's process ended, when that is known; the lease ends with it.
+  std::string death;
   // Not to be told twice in a row: the worker needs a moment to stop.
   absl::Time stop_told = absl::InfinitePast();
 };
@@ -34,6 +36,8 @@ struct WorkerRecord {
   v1::Worker worker;
   absl::Time last_seen;
   bool draining = false;
+  // As Lease::death. Requests it sent before may still arrive; they change nothing.
+  std::string death;
   // Attempts it names that are not its own, and when it was told so.
   std::map<std::string, absl::Time> strays_told;
 };
@@ -73,7 +77,7 @@ class JobService::Impl {
   absl::StatusOr<v1::CompleteAttemptResponse> CompleteAttempt(
       const v1::CompleteAttemptRequest& request);
   v1::ListWorkersResponse ListWorkers();
-  void WorkerDied(absl::string_view worker_id);
+  void WorkerDied(absl::string_view worker_id, absl::string_view cause);
 
   void Tick();
   void StopLeasing();

@@ -200,7 +200,11 @@ void JobService::Impl::Settle(const Change& change, JobEventKind kind) {
                       record.job.error().reason() == v1::JOB_ERROR_REASON_RUN_DEADLINE;
     if (died) observer_->WorkerExit(ReasonLabel(record.job.error().reason()));
   }
-  if (kind == JobEventKind::kLeaseLost) observer_->LeaseExpired();
+  // The known death of a worker ends a lease before its time, and is counted as an exit.
+  if (kind == JobEventKind::kLeaseLost &&
+      record.job.error().reason() != v1::JOB_ERROR_REASON_WORKER_CRASHED) {
+    observer_->LeaseExpired();
+  }
   if (transition.requeue_after_backoff)
     observer_->AttemptRetried(ReasonLabel(record.job.error().reason()));
   if (transition.ended) Ended(record);
@@ -242,7 +246,12 @@ void JobService::Impl::Tick() {
       return out;
     };
     for (const auto& [job, lease] : leases_) {
-      if (lease.expiry <= now) {
+      if (!lease.death.empty()) {
+        due.push_back({job, JobEventKind::kLeaseLost, lease.token,
+                       error(v1::JOB_ERROR_REASON_WORKER_CRASHED,
+                             absl::StrCat("the process of ", lease.worker, " ended with ",
+                                          lease.death, " while it had this job"))});
+      } else if (lease.expiry <= now) {
         due.push_back({job, JobEventKind::kLeaseLost, lease.token,
                        error(v1::JOB_ERROR_REASON_LEASE_LOST,
                              absl::StrCat(lease.worker, " was silent for more than ",

@@ -41,6 +41,7 @@ void JobService::Impl::NoteWorker(const v1::SynchronizeRequest& request) {
   const absl::Time now = clock_->Now();
   absl::MutexLock lock(&mutex_);
   WorkerRecord& record = workers_[name];
+  if (!record.death.empty()) return;
   record.last_seen = now;
   record.draining = request.draining();
   record.worker.set_name(name);
@@ -87,7 +88,10 @@ void JobService::Impl::CollectStopsLocked(const v1::SynchronizeRequest& request,
 
 std::optional<QueuedJob> JobService::Impl::TakeForLocked(const std::string& worker) {
   const auto it = workers_.find(worker);
-  if (!leasing_ || shutdown_ || it == workers_.end() || it->second.draining) return std::nullopt;
+  if (!leasing_ || shutdown_ || it == workers_.end() || it->second.draining ||
+      !it->second.death.empty()) {
+    return std::nullopt;
+  }
   const int64_t busy = std::count_if(leases_.begin(), leases_.end(), [&](const auto& entry) {
     return entry.second.worker == worker;
   });
@@ -118,7 +122,9 @@ absl::StatusOr<std::optional<v1::Attempt>> JobService::Impl::LeaseTo(const Queue
   {
     absl::MutexLock lock(&mutex_);
     // A cancellation right behind the commit may have made the entry (see Settle): it stays marked.
-    leases_.try_emplace(queued.job, LeaseOf(record));
+    Lease& lease = leases_.try_emplace(queued.job, LeaseOf(record)).first->second;
+    // The worker may have died meanwhile.
+    if (auto it = workers_.find(worker); it != workers_.end()) lease.death = it->second.death;
   }
   Settle(*change, JobEventKind::kLeased);
   observer_->QueueDuration(now - queued.runnable_time);
@@ -296,14 +302,18 @@ v1::ListWorkersResponse JobService::Impl::ListWorkers() {
   return response;
 }
 
-void JobService::Impl::WorkerDied(absl::string_view worker_id) {
+void JobService::Impl::WorkerDied(absl::string_view worker_id, absl::string_view cause) {
   const std::string name = absl::StrCat("workers/", worker_id);
   absl::MutexLock lock(&mutex_);
   for (auto& [job, lease] : leases_) {
-    if (lease.worker == name) lease.expiry = absl::InfinitePast();
+    if (lease.worker == name) lease.death = std::string(cause);
   }
-  if (auto it = workers_.find(name); it != workers_.end())
-    it->second.worker.set_state(v1::WORKER_STATE_LOST);
+  // The record stays for an hour, so that a call of its own still on the way finds it dead.
+  WorkerRecord& record = workers_[name];
+  record.worker.set_name(name);
+  record.worker.set_state(v1::WORKER_STATE_LOST);
+  record.death = std::string(cause);
+  record.last_seen = clock_->Now();
 }
 
 }  // namespace lathe::server

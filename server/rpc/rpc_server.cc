@@ -55,12 +55,14 @@ class RpcServer::Impl {
   HealthRpc health;
   std::unique_ptr<grpc::Server> server;
   std::string address;
+  std::string local_address;
 };
 
 RpcServer::RpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 RpcServer::~RpcServer() { Shutdown(absl::ZeroDuration()); }
 
 const std::string& RpcServer::address() const { return impl_->address; }
+const std::string& RpcServer::local_address() const { return impl_->local_address; }
 void RpcServer::SetNotServing() { impl_->health.SetServing(false); }
 
 void RpcServer::Shutdown(absl::Duration grace) {
@@ -89,6 +91,11 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcOptions& op
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort(where.ToString(), credentials, &port);
+  const bool loopback_too = options.local_workers && !options.tls_cert_file.empty();
+  int local_port = 0;
+  if (loopback_too) {
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &local_port);
+  }
   builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMaxMessageBytes));
   builder.SetMaxSendMessageSize(static_cast<int>(limits::kMaxMessageBytes));
   // Two servers must not share a port in silence.
@@ -111,12 +118,14 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcOptions& op
   builder.RegisterService(&impl->capability_rpc);
   builder.RegisterService(&impl->health);
   impl->server = builder.BuildAndStart();
-  if (!impl->server || port == 0) {
+  if (!impl->server || port == 0 || (loopback_too && local_port == 0)) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen for gRPC on ", options.listen,
                      ": is the port taken, or the certificate bad? (--listen, --tls-cert)"));
   }
   impl->address = ListenAddress{where.host, port}.ToString();
+  impl->local_address =
+      loopback_too ? ListenAddress{"127.0.0.1", local_port}.ToString() : impl->address;
   return std::unique_ptr<RpcServer>(new RpcServer(std::move(impl)));
 }
 

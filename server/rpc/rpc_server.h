@@ -20,6 +20,9 @@ struct RpcOptions {
   std::string tls_cert_file;
   std::string tls_key_file;
   std::vector<std::string> tokens;
+  // With TLS, listen for workers of this machine on a loopback port without it, too: no certificate
+  // need be valid for 127.0.0.1. A token is asked for there as well.
+  bool local_workers = false;
   int max_attempts = 3;
 };
 
@@ -35,6 +38,8 @@ class RpcServer {
 
   // HOST:PORT with the port that was bound.
   const std::string& address() const;
+  // Where workers of this machine connect, without TLS: address(), or the loopback port.
+  const std::string& local_address() const;
   // Health answers NOT_SERVING from now on; calls go on being served.
   void SetNotServing();
   // No new calls; running ones get `grace`, then are cancelled.

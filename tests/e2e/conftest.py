@@ -23,13 +23,17 @@ sys.path.insert(0, str(ROOT / "examples"))
 class Server:
     """A lathed process with a data folder; restartable."""
 
-    def __init__(self, folder, workers=1, flags=()):
+    def __init__(self, folder, workers=1, flags=(), prefix=(), client_flags=(), binaries=BIN):
+        """`prefix` stands before the command (setpriv ...), `client_flags` before every lathe subcommand."""
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.ports_file = self.folder / "ports.json"
         self.log_file = self.folder / "lathed.log"
         self.workers = workers
         self.flags = list(flags)
+        self.prefix = list(prefix)
+        self.client_flags = list(client_flags)
+        self.binaries = binaries
         self.process = None
         self.address = None
         self.metrics_address = None
@@ -38,8 +42,8 @@ class Server:
         self.ports_file.unlink(missing_ok=True)
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [BIN / "lathed", "--data-dir", self.data, "--listen", listen, "--metrics-listen", "127.0.0.1:0",
-                 "--port-file", self.ports_file, "--local-workers", str(self.workers), *self.flags],
+                [*self.prefix, self.binaries / "lathed", "--data-dir", self.data, "--listen", listen,
+                 "--metrics-listen", "127.0.0.1:0", "--port-file", self.ports_file, "--local-workers", str(self.workers), *self.flags],
                 stdout=log, stderr=log)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -76,7 +80,7 @@ class Server:
 
     def lathe(self, *args, check=True, env=None, timeout=300):
         """Runs the lathe command against this server; returns the CompletedProcess."""
-        return lathe("--server", self.address, *args, check=check, env=env, timeout=timeout)
+        return lathe("--server", self.address, *self.client_flags, *args, check=check, env=env, timeout=timeout)
 
     def lathe_json(self, *args, **kwargs):
         return json.loads(self.lathe("--json", *args, **kwargs).stdout)
@@ -92,6 +96,25 @@ class Server:
         import urllib.request
         with urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=10) as answer:
             return answer.read().decode()
+
+    def metric(self, name):
+        """A metric's value, summed over its labels; 0 when it has none yet."""
+        rows = [line.rsplit(" ", 1) for line in self.metrics().splitlines() if not line.startswith("#")]
+        return sum(float(value) for key, value in rows if key.split("{")[0] == name)
+
+
+class Worker:
+    """A lathe-worker process that no server looks after."""
+
+    def __init__(self, folder, server, name, flags=()):
+        self.log_file = pathlib.Path(folder) / f"{name}.log"
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen(
+                [BIN / "lathe-worker", "--server", server, "--name", name, "--cache-dir",
+                 pathlib.Path(folder) / f"{name}.cache", *flags], stdout=log, stderr=log)
+
+    def log(self):
+        return self.log_file.read_text(errors="replace")
 
 
 def lathe(*args, check=True, env=None, timeout=300):
@@ -135,6 +158,48 @@ def new_server(tmp_path):
         if one.process and one.process.poll() is None:
             one.process.kill()
             one.process.wait()
+
+
+@pytest.fixture
+def new_worker(tmp_path):
+    """Starts workers that no server looks after: new_worker(server_address, name, flags=[...])."""
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(Worker(tmp_path, *args, **kwargs))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+
+
+def wait_for(condition, seconds=60, what="condition"):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"timed out waiting for {what}")
+
+
+def job_processes(above):
+    """Pids of lathe-job processes below a process."""
+    out = subprocess.run(["ps", "-eo", "pid,ppid,comm"], capture_output=True, text=True, check=True).stdout
+    children = {}
+    for line in out.splitlines()[1:]:
+        pid, ppid, comm = line.split(None, 2)
+        children.setdefault(int(ppid), []).append((int(pid), comm.strip()))
+    found, queue = [], [above]
+    while queue:
+        for pid, comm in children.get(queue.pop(), []):
+            queue.append(pid)
+            if comm == "lathe-job":
+                found.append(pid)
+    return found
 
 
 def run_ort(path, feeds, outputs=None):

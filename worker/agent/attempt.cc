@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "common/build_info.h"
 #include "common/digest.h"
+#include "common/file_error.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 
@@ -38,6 +39,14 @@ void SetDuration(absl::Duration from, google::protobuf::Duration* to) {
   to->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(from)));
 }
 
+absl::Status WriteSpec(const JobSpec& spec, const std::string& path) {
+  errno = 0;
+  std::ofstream out(path, std::ios::binary);
+  out << EncodeJobSpec(spec);
+  out.close();
+  return out ? absl::OkStatus() : FileError(errno, absl::StrCat("write ", path));
+}
+
 }  // namespace
 
 AttemptRunner::AttemptRunner(AttemptOptions options, AttemptServices services,
@@ -55,6 +64,8 @@ void AttemptRunner::Run() {
     outcome.end = ClassifyTransferError(absl::InternalError(absl::StrCat("worker: ", e.what())));
   }
   pins_.clear();
+  // Another attempt comes, perhaps here: what fetched inputs take may be what it lacks.
+  if (outcome.end.reason == lathe::v1::JOB_ERROR_REASON_DISK_FULL) services_.cache->EvictUnused();
   Complete(std::move(outcome));
   absl::MutexLock lock(&mutex_);
   ended_ = true;
@@ -83,7 +94,9 @@ AttemptRunner::Outcome AttemptRunner::Execute() {
   process_options.kill_grace = options_.kill_grace;
   const absl::Duration max_run = ToDuration(attempt_.max_run_duration());
   if (max_run > absl::ZeroDuration()) process_options.max_run = max_run;
-  std::ofstream(process_options.spec_path, std::ios::binary) << EncodeJobSpec(*spec);
+  if (absl::Status told = WriteSpec(*spec, process_options.spec_path); !told.ok()) {
+    return FailedTransfer(told);
+  }
 
   const JobExit exit = RunProcess(process_options);
   Outcome outcome;

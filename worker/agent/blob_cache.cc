@@ -13,6 +13,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/digest.h"
+#include "common/file_error.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 
@@ -23,12 +24,9 @@ absl::Status WriteAll(int fd, absl::string_view bytes, const std::string& digest
   while (!bytes.empty()) {
     const ssize_t n = write(fd, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && (errno == ENOSPC || errno == EDQUOT)) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("no space left in the worker's cache folder for blob ", digest,
-                       "; lower --cache-limit-mb or give it a larger disk"));
+    if (n <= 0) {
+      return FileError(errno, absl::StrCat("write blob ", digest, " to the worker's cache folder"));
     }
-    if (n <= 0) return absl::ErrnoToStatus(errno, absl::StrCat("write blob ", digest));
     bytes.remove_prefix(static_cast<size_t>(n));
   }
   return absl::OkStatus();
@@ -68,6 +66,11 @@ void BlobCache::MakeRoom(int64_t wanted_bytes) {
   }
 }
 
+void BlobCache::EvictUnused() {
+  absl::MutexLock lock(&mutex_);
+  MakeRoom(std::numeric_limits<int64_t>::max());
+}
+
 absl::StatusOr<std::unique_ptr<BlobCache::Pin>> BlobCache::Acquire(const std::string& digest,
                                                                    int64_t size_bytes,
                                                                    CancelScope* cancel) {
@@ -100,10 +103,7 @@ absl::StatusOr<std::unique_ptr<BlobCache::Pin>> BlobCache::Acquire(const std::st
   }
   absl::Status fetched = Download(digest, size_bytes, cancel);
   if (fetched.code() == absl::StatusCode::kResourceExhausted) {
-    {  // The disk holds less than the limit says: everything that may go, goes.
-      absl::MutexLock lock(&mutex_);
-      MakeRoom(std::numeric_limits<int64_t>::max());
-    }
+    EvictUnused();  // the disk holds less than the limit says
     fetched = Download(digest, size_bytes, cancel);
   }
   absl::MutexLock lock(&mutex_);
@@ -128,7 +128,7 @@ absl::Status BlobCache::Download(const std::string& digest, int64_t size_bytes,
   // the way.
   for (int attempt = 0; attempt < 2; ++attempt) {
     const int fd = open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("make ", part));
+    if (fd < 0) return FileError(errno, absl::StrCat("make ", part));
     status = DownloadOnce(digest, size_bytes, fd, cancel);
     if (status.ok()) fchmod(fd, 0400);
     close(fd);

@@ -47,6 +47,9 @@ class BlobCache {
   absl::StatusOr<std::unique_ptr<Pin>> Acquire(const std::string& digest, int64_t size_bytes,
                                                CancelScope* cancel);
 
+  // Drops every blob that is not pinned: something else needs the disk.
+  void EvictUnused();
+
   int64_t total_bytes() const;
 
  private:

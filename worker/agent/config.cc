@@ -33,6 +33,15 @@ std::string DefaultCacheDir() {
   return "";
 }
 
+// "" when it is an id that the server takes.
+std::string CheckWorkerId(const std::string& id) {
+  const bool plain =
+      !id.empty() && id.size() <= 63 && std::all_of(id.begin(), id.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+      });
+  return plain ? "" : "must be 1 to 63 characters of [a-z0-9-]";
+}
+
 std::string SiblingJobBinary() {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -89,6 +98,10 @@ ParsedConfig ParseCommandLine(int argc, const char* const* argv) {
   app.add_option("--name", config.name,
                  "Name shown for this worker; a random part is added to make its id")
       ->capture_default_str();
+  app.add_option("--worker-id", config.worker_id,
+                 "Id of this worker, [a-z0-9-]; never the same for two, nor for two lives of one. "
+                 "Default: --name and a random part")
+      ->check(CheckWorkerId);
   app.add_option("--slots", config.slots, "Jobs to run at a time")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();

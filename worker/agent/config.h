@@ -16,6 +16,7 @@ struct WorkerConfig {
   int slots = 1;
   int threads = 0;  // resolved: at least 1
   std::string name;
+  std::string worker_id;  // "": name and a random part
   std::string token_file;
   std::string tls_ca;
   int64_t memory_limit_bytes = 0;  // a job; resolved

@@ -14,19 +14,29 @@
 #include "absl/time/clock.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "proto/grpc_status.h"
 
 namespace lathe::worker {
 namespace {
 
-absl::StatusOr<std::string> ReadSecret(const std::string& path, const char* what) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return absl::NotFoundError(absl::StrCat("cannot read ", what, " ", path));
-  const std::string text(std::istreambuf_iterator<char>(in), {});
-  const absl::string_view stripped = absl::StripAsciiWhitespace(text);
-  if (stripped.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(what, " ", path, " is empty"));
+// The first token of a file as lathed takes it: one a line, lines with # are comments.
+absl::StatusOr<std::string> ReadToken(const std::string& path) {
+  std::ifstream in(path);
+  if (!in) return absl::NotFoundError(absl::StrCat("cannot read the token file ", path));
+  for (std::string line; std::getline(in, line);) {
+    const absl::string_view token = absl::StripAsciiWhitespace(line);
+    if (!token.empty() && token[0] != '#') return std::string(token);
   }
-  return std::string(stripped);
+  return absl::InvalidArgumentError(absl::StrCat("the token file ", path, " holds no token"));
+}
+
+absl::StatusOr<std::string> ReadAuthorities(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return absl::NotFoundError(absl::StrCat("cannot read the CA file ", path));
+  std::string pem(std::istreambuf_iterator<char>(in), {});
+  if (pem.empty())
+    return absl::InvalidArgumentError(absl::StrCat("the CA file ", path, " is empty"));
+  return pem;
 }
 
 }  // namespace
@@ -40,19 +50,20 @@ absl::StatusOr<std::unique_ptr<ServerConnection>> ServerConnection::Create(
     const ConnectionOptions& options) {
   std::string token;
   if (!options.token_file.empty()) {
-    ASSIGN_OR_RETURN(token, ReadSecret(options.token_file, "the token file"));
+    ASSIGN_OR_RETURN(token, ReadToken(options.token_file));
   }
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   if (!options.tls_ca_file.empty()) {
     grpc::SslCredentialsOptions tls;
-    ASSIGN_OR_RETURN(tls.pem_root_certs, ReadSecret(options.tls_ca_file, "the CA file"));
+    ASSIGN_OR_RETURN(tls.pem_root_certs, ReadAuthorities(options.tls_ca_file));
     credentials = grpc::SslCredentials(tls);
   }
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(static_cast<int>(limits::kMaxMessageBytes));
   // A server that restarts is found again soon; one whose machine vanished is noticed.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  // In spite of its name this is how long one attempt may take, TLS handshake and all.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
@@ -72,9 +83,7 @@ ServerCall::ServerCall(const ServerConnection& connection, CancelScope* scope,
 
 ServerCall::~ServerCall() { scope_->Remove(&context_); }
 
-absl::Status FromGrpc(const grpc::Status& status) {
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-}
+absl::Status FromGrpc(const grpc::Status& status) { return FromGrpcStatus(status); }
 
 bool IsRetryable(const absl::Status& status) {
   switch (status.code()) {

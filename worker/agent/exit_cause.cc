@@ -8,6 +8,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/file_error.h"
+#include "common/status_reason.h"
 
 namespace lathe::worker {
 namespace {
@@ -74,14 +76,19 @@ AttemptEnd OrderlyError(const JobExit& exit, const JobProcessOptions& options) {
       return Failed("error", reason, false, error.message);
     }
   }
+  if (error.reason == kDiskFull) {
+    return Failed("disk_full", lathe::v1::JOB_ERROR_REASON_DISK_FULL, true, error.message);
+  }
   switch (error.code) {
+    case absl::StatusCode::kResourceExhausted:
+      return OutOfMemory(exit, options, error.message);
     case absl::StatusCode::kInvalidArgument:
       return Failed("error", lathe::v1::JOB_ERROR_REASON_INVALID_MODEL, false, error.message);
     case absl::StatusCode::kUnimplemented:
       return Failed("error", lathe::v1::JOB_ERROR_REASON_UNSUPPORTED_OP, false, error.message);
     case absl::StatusCode::kInternal:
       return Failed("error", lathe::v1::JOB_ERROR_REASON_INTERNAL, false, error.message);
-    default:  // memory, disk, input and output
+    default:  // input and output
       return Failed("error", lathe::v1::JOB_ERROR_REASON_INTERNAL, true, error.message);
   }
 }
@@ -160,6 +167,11 @@ AttemptEnd ClassifyExit(const JobExit& exit, const JobProcessOptions& options) {
 AttemptEnd ClassifyTransferError(const absl::Status& status) {
   if (status.code() == absl::StatusCode::kNotFound) {
     return Failed("error", lathe::v1::JOB_ERROR_REASON_BLOB_MISSING, false,
+                  std::string(status.message()));
+  }
+  if (const std::string reason = ReasonOf(status);
+      reason == kDiskFull || reason == "STORAGE_FULL") {  // ours, or one of the server's two
+    return Failed("disk_full", lathe::v1::JOB_ERROR_REASON_DISK_FULL, true,
                   std::string(status.message()));
   }
   const bool transient = status.code() != absl::StatusCode::kInvalidArgument;

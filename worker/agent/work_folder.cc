@@ -12,6 +12,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/file_error.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 
@@ -22,16 +23,16 @@ namespace fs = std::filesystem;
 
 absl::Status CopyFile(const std::string& from, const std::string& to) {
   const int in = open(from.c_str(), O_RDONLY | O_CLOEXEC);
-  if (in < 0) return absl::ErrnoToStatus(errno, absl::StrCat("open ", from));
+  if (in < 0) return FileError(errno, absl::StrCat("open ", from));
   const absl::Cleanup close_in = [in] { close(in); };
   const int out = open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
-  if (out < 0) return absl::ErrnoToStatus(errno, absl::StrCat("make ", to));
+  if (out < 0) return FileError(errno, absl::StrCat("make ", to));
   const absl::Cleanup close_out = [out] { close(out); };
   if (ioctl(out, FICLONE, in) == 0) return absl::OkStatus();
   while (true) {
     const ssize_t n = copy_file_range(in, nullptr, out, nullptr, size_t{1} << 30, 0);
     if (n == 0) return absl::OkStatus();
-    if (n < 0 && errno != EINTR) return absl::ErrnoToStatus(errno, absl::StrCat("copy to ", to));
+    if (n < 0 && errno != EINTR) return FileError(errno, absl::StrCat("copy to ", to));
   }
 }
 
@@ -52,7 +53,7 @@ absl::StatusOr<std::unique_ptr<WorkFolder>> WorkFolder::Create(const std::string
        {path, folder->in(), folder->data(), folder->out(), folder->meta(), folder->tmp()}) {
     std::error_code error;
     fs::create_directories(part, error);
-    if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make ", part));
+    if (error) return FileError(error.value(), absl::StrCat("make ", part));
   }
   return folder;
 }
@@ -72,7 +73,7 @@ absl::Status WorkFolder::Place(const std::string& cached, const std::string& fol
   std::error_code error;
   fs::create_directories(target.parent_path(), error);
   if (error) {
-    return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make the folder of ", relative));
+    return FileError(error.value(), absl::StrCat("make the folder of ", relative));
   }
   if (share && link(cached.c_str(), target.c_str()) == 0) return absl::OkStatus();
   // Also when the file has as many links as the file system allows.

@@ -8,9 +8,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "common/file_error.h"
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "worker/engine/engine_status.h"
 #include "worker/engine/evaluate/written_model.h"
 #include "worker/engine/graph/clone.h"
@@ -21,6 +23,7 @@
 #include "worker/engine/graph/writer.h"
 #include "worker/engine/methods/method.h"
 #include "worker/engine/passes/inline_functions.h"
+#include "worker/engine/recipe_fit.h"
 
 namespace lathe::engine {
 namespace {
@@ -73,8 +76,9 @@ absl::StatusOr<int64_t> CopyFile(const std::string& from, const std::string& to)
   }
   out.close();
   if (!in.eof() || !out) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("copying the input to ", to, " failed; is the disk full?"));
+    return WithReason(absl::ResourceExhaustedError(
+                          absl::StrCat("copying the input to ", to, " failed; is the disk full?")),
+                      kDiskFull);
   }
   return bytes;
 }
@@ -175,6 +179,7 @@ absl::Status CompressRun::ReadInput() {
   ASSIGN_OR_RETURN(before.files,
                    MeasureFiles(request_.input_folder, model_.source_files, *parallel_));
   RETURN_IF_ERROR(ModelError(InlineFunctions(model_, &report_.notes)));
+  RETURN_IF_ERROR(CheckTargets(report_.recipe, FindWeights(model_)));
   original_ = CloneModel(model_);
   file_constants_ = LargeBorrowedConstants(original_);
   Tell(0, "read", kReadEnd, request_.main_file);
@@ -198,7 +203,12 @@ absl::Status CompressRun::ApplySteps() {
     RETURN_IF_ERROR(ApplyStep(i, kReadEnd + share * i, kReadEnd + share * (i + 1)));
     RETURN_IF_ERROR(CheckCancelled());
   }
-  return absl::OkStatus();
+  if (changed_) return absl::OkStatus();
+  std::vector<LayerOutcome> outcomes;
+  for (const StepRecord& record : report_.steps) {
+    outcomes.insert(outcomes.end(), record.outcome.layers.begin(), record.outcome.layers.end());
+  }
+  return CheckApplicable(outcomes);
 }
 
 absl::Status CompressRun::ApplyStep(int index, double from, double to) {

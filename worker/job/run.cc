@@ -10,6 +10,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "common/file_error.h"
 #include "common/status_macros.h"
 #include "common/status_reason.h"
 #include "worker/engine/engine.h"
@@ -26,16 +27,16 @@ double SteadySeconds() {
 
 absl::Status WriteFile(const std::string& path, const std::string& bytes) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("open ", path));
+  if (fd < 0) return FileError(errno, absl::StrCat("make ", path));
   absl::Cleanup close_it = [fd] { close(fd); };
   for (size_t done = 0; done < bytes.size();) {
     const ssize_t n = write(fd, bytes.data() + done, bytes.size() - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return absl::ErrnoToStatus(errno, absl::StrCat("write ", path));
+    if (n <= 0) return FileError(errno, absl::StrCat("write ", path));
     done += static_cast<size_t>(n);
   }
   std::move(close_it).Cancel();
-  if (close(fd) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("close ", path));
+  if (close(fd) != 0) return FileError(errno, absl::StrCat("close ", path));
   return absl::OkStatus();
 }
 

@@ -55,6 +55,7 @@ class GrpcStub : public Stub {
  public:
   GrpcStub(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options)
       : server_(options.server),
+        tls_ca_file_(options.tls_ca_file),
         token_(options.token),
         cancelled_(options.cancelled),
         blobs_(v1::BlobService::NewStub(channel)),
@@ -151,9 +152,15 @@ class GrpcStub : public Stub {
   absl::Status Convert(const grpc::Status& status) const {
     absl::Status converted = FromGrpcStatus(status);
     if (converted.code() == absl::StatusCode::kUnavailable) {
-      return absl::UnavailableError(
-          absl::StrCat("cannot reach the server at ", server_, ": ", converted.message(),
-                       "; is lathed running there? (--server, LATHE_SERVER)"));
+      // gRPC cannot tell a peer of the other kind from a broken one.
+      const std::string tls =
+          tls_ca_file_.empty()
+              ? ", without TLS? (--server, LATHE_SERVER; --tls-ca FILE for a server with TLS)"
+              : absl::StrCat(", with TLS and a certificate that ", tls_ca_file_,
+                             " vouches for, made for this name? (--server, --tls-ca)");
+      return absl::UnavailableError(absl::StrCat("cannot reach the server at ", server_, ": ",
+                                                 converted.message(), "; is lathed running there",
+                                                 tls));
     }
     return converted;
   }
@@ -179,6 +186,7 @@ class GrpcStub : public Stub {
   }
 
   const std::string server_;
+  const std::string tls_ca_file_;
   const std::string token_;
   const std::function<bool()> cancelled_;
   const std::unique_ptr<v1::BlobService::Stub> blobs_;
@@ -215,7 +223,8 @@ absl::StatusOr<std::unique_ptr<Stub>> MakeGrpcStub(const ClientOptions& options)
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   // Short reconnect waits: the server next door may only just be starting.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  // In spite of its name this is how long one attempt may take, TLS handshake and all.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
   return std::make_unique<GrpcStub>(
       grpc::CreateCustomChannel(options.server, credentials, arguments), options);

@@ -25,8 +25,7 @@ namespace fs = std::filesystem;
 
 std::string NewRequestId() { return RandomIdGenerator().NewId(); }
 
-// OK when `path` stays below its folder by its spelling; links are the business of whoever made the
-// folder.
+// OK when `path` stays below its folder by its spelling.
 absl::Status CheckRelative(const std::string& path) {
   const bool absolute = !path.empty() && path[0] == '/';
   for (const absl::string_view part : absl::StrSplit(path, '/')) {
@@ -37,6 +36,44 @@ absl::Status CheckRelative(const std::string& path) {
     }
   }
   return absl::OkStatus();
+}
+
+// The folder a path's links lead to; "" when there is none.
+fs::path RealFolder(const fs::path& file) {
+  std::error_code error;
+  const fs::path folder =
+      fs::canonical(file.parent_path().empty() ? fs::path(".") : file.parent_path(), error);
+  return error ? fs::path() : folder;
+}
+
+bool IsBelow(const fs::path& path, const fs::path& folder) {
+  return !folder.empty() &&
+         std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first ==
+             folder.end();
+}
+
+// OK when the file that `location` names beside `model` lies in the model's folder once links are
+// followed, so that a model from elsewhere cannot make its user upload other files. A cache that
+// keeps all files in one folder and links to them from another is such a folder, too: the model's
+// own link leads there.
+absl::Status CheckInside(const fs::path& model, const std::string& location) {
+  RETURN_IF_ERROR(CheckRelative(location));
+  std::error_code error;
+  const fs::path path = model.parent_path() / location;
+  if (!fs::is_regular_file(path, error)) {
+    return absl::NotFoundError(absl::StrCat(model.string(), " keeps weights in \"", location,
+                                            "\", but ", path.string(),
+                                            " is not there; put it beside the model"));
+  }
+  const fs::path real = fs::canonical(path, error);
+  const fs::path real_model = fs::canonical(model, error);
+  if (IsBelow(real, RealFolder(model)) || IsBelow(real, RealFolder(real_model))) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("external data path \"", location, "\" of ", model.string(),
+                   " is a link out of the model's folder, to ", real.string(),
+                   "; copy the file beside the model"));
 }
 
 // Writes all of `data`; RESOURCE_EXHAUSTED or INTERNAL with errno's text.
@@ -132,14 +169,8 @@ absl::StatusOr<v1::Model> Client::UploadModel(const std::string& onnx_path,
   parts.push_back({main.filename().string(), onnx_path, {}});
   ASSIGN_OR_RETURN(const std::vector<std::string> external, ExternalDataPaths(onnx_path));
   for (const std::string& location : external) {
+    RETURN_IF_ERROR(CheckInside(main, location));
     const fs::path path = main.parent_path() / location;
-    std::error_code error;
-    if (!fs::is_regular_file(path, error)) {
-      return absl::NotFoundError(absl::StrCat(onnx_path, " keeps weights in \"", location,
-                                              "\", but ", path.string(),
-                                              " is not there; put it beside the model"));
-    }
-    RETURN_IF_ERROR(CheckRelative(location));
     parts.push_back({fs::path(location).lexically_normal().generic_string(), path.string(), {}});
   }
   int64_t total = 0;

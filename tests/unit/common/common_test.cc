@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <fstream>
 #include <limits>
@@ -12,8 +13,10 @@
 #include "common/build_info.h"
 #include "common/checked.h"
 #include "common/digest.h"
+#include "common/file_error.h"
 #include "common/ids.h"
 #include "common/log.h"
+#include "common/status_reason.h"
 
 namespace lathe {
 namespace {
@@ -27,6 +30,20 @@ constexpr char kEmpty[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca4959
 TEST(Digest, KnownAnswers) {
   EXPECT_EQ(Sha256Hex("abc"), kAbc);
   EXPECT_EQ(Sha256Hex(""), kEmpty);
+}
+
+TEST(FileError, SaysWhatIsFullAndWhatToDo) {
+  for (const int error : {ENOSPC, EDQUOT, EFBIG}) {
+    const absl::Status status = FileError(error, "write /x/y");
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_EQ(ReasonOf(status), kDiskFull);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("cannot write /x/y"));
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr(error == EFBIG ? "--file-limit-mb" : "free space"));
+  }
+  const absl::Status other = FileError(ENOENT, "open /x/y");
+  EXPECT_EQ(other.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReasonOf(other), "");
 }
 
 TEST(Digest, StreamsAndCanBeReadMidway) {

@@ -6,11 +6,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/file_error.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 
 namespace lathe::engine {
 namespace {
@@ -36,11 +37,9 @@ OutputFile::~OutputFile() {
 
 bool OutputFile::Fail(absl::string_view doing, int error) {
   if (!status_.ok()) return false;
-  const std::string message = absl::StrCat("cannot ", doing, " '", path_, "' at byte ", size_, ": ",
-                                           std::strerror(error), " (errno ", error, ")");
-  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  status_ = full ? absl::ResourceExhaustedError(message + "; free space on this disk")
-                 : absl::InternalError(message);
+  const absl::Status told = FileError(error, absl::StrCat(doing, " '", path_, "' at byte ", size_));
+  // Nothing else that may go wrong with a file of our own is the model's doing.
+  status_ = ReasonOf(told) == kDiskFull ? told : absl::InternalError(told.message());
   return false;
 }
 

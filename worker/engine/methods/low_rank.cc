@@ -59,7 +59,8 @@ class LowRank {
   absl::Status ApplyTo(const Weight& weight, uint64_t seed, LayerOutcome& outcome) {
     MatrixView view;
     outcome.skipped_reason = ViewAsMatrix(weight, view);
-    if (!outcome.skipped_reason.empty()) return absl::OkStatus();
+    outcome.not_applicable = !outcome.skipped_reason.empty();
+    if (outcome.not_applicable) return absl::OkStatus();
     const int64_t useful = LargestUsefulRank(view.m, view.n);
     const LowRankRequest request = Request(view, useful, seed);
     if (useful < 1) {

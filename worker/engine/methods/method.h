@@ -33,6 +33,8 @@ struct LayerOutcome {
   int64_t bytes_before = 0;       // of the constants that hold the layer's weight
   int64_t bytes_after = 0;        // likewise, scales and zero points included
   std::string skipped_reason;     // non-empty: left alone, and why
+  // Left alone for what it is: whatever its parameters, the step takes no such layer.
+  bool not_applicable = false;
 };
 
 struct StepOutcome {

@@ -99,8 +99,9 @@ absl::Status DieWithParent(int64_t parent_pid) {
 
 absl::StatusOr<std::string> EnterSandbox(const SandboxOptions& options) {
   std::string applied = "rlimits";
+  std::string missing;
   RETURN_IF_ERROR(ApplyResourceLimits(options.limits));
-  if (EnterEmptyNetwork()) absl::StrAppend(&applied, " netns");
+  absl::StrAppend(EnterEmptyNetwork() ? &applied : &missing, " netns");
   RETURN_IF_ERROR(DropCapabilities());
   absl::StrAppend(&applied, " no-capabilities");
   if (options.parent_pid > 0) RETURN_IF_ERROR(DieWithParent(options.parent_pid));
@@ -108,9 +109,14 @@ absl::StatusOr<std::string> EnterSandbox(const SandboxOptions& options) {
     return absl::ErrnoToStatus(errno, "prctl PR_SET_NO_NEW_PRIVS");
   }
   ASSIGN_OR_RETURN(const int landlock, RestrictFiles(options));
-  if (landlock > 0) absl::StrAppend(&applied, " landlock(", landlock, ")");
+  if (landlock > 0) {
+    absl::StrAppend(&applied, " landlock(", landlock, ")");
+  } else {
+    absl::StrAppend(&missing, " landlock");
+  }
   RETURN_IF_ERROR(RestrictSystemCalls());
   absl::StrAppend(&applied, " seccomp");
+  if (!missing.empty()) absl::StrAppend(&applied, "; refused by the kernel:", missing);
   return applied;
 }
 

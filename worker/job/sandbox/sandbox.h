@@ -27,8 +27,8 @@ struct SandboxOptions {
 };
 
 // Call while the process has one thread. Cannot be undone. Returns what was applied, for the log:
-// "rlimits netns no-capabilities landlock(3) seccomp". An error means that a required layer is
-// missing: do not go on.
+// "rlimits no-capabilities landlock(3) seccomp; refused by the kernel: netns". An error means that
+// a required layer is missing: do not go on.
 absl::StatusOr<std::string> EnterSandbox(const SandboxOptions& options);
 
 // The parts, for tests and for EnterSandbox.

@@ -10,6 +10,7 @@
 namespace lathe::server {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class JobLifecycle : public JobServiceFixture {};
@@ -348,10 +349,29 @@ TEST_F(JobLifecycle, ARunDeadlineThatTheWorkerMissesIsEnforcedAlsoWhileCancellin
 TEST_F(JobLifecycle, AKnownDeathEndsTheLeaseAtOnce) {
   const std::string name = Submit();
   Lease("w1");
-  jobs_->WorkerDied("w1");
+  jobs_->WorkerDied("w1", "signal 9 (Killed)");
+  jobs_->Tick();
+  const v1::Job job = Get(name);
+  EXPECT_EQ(job.state(), v1::JOB_STATE_PENDING);
+  EXPECT_EQ(job.error().reason(), v1::JOB_ERROR_REASON_WORKER_CRASHED);
+  EXPECT_THAT(job.error().message(), AllOf(HasSubstr("workers/w1"), HasSubstr("signal 9")));
+}
+
+TEST_F(JobLifecycle, ADeadWorkersLastWordsNeitherRenewItsLeaseNorBringItAJob) {
+  const std::string name = Submit();
+  const v1::Attempt attempt = Lease("w1");
+  jobs_->WorkerDied("w1", "exit code 1");
+  // A call of its own that was still on the way.
+  Sync("w1", {{name, attempt.lease_token()}});
   jobs_->Tick();
   EXPECT_EQ(Get(name).state(), v1::JOB_STATE_PENDING);
-  EXPECT_EQ(Get(name).error().reason(), v1::JOB_ERROR_REASON_LEASE_LOST);
+  AdvanceAndTick(absl::Minutes(10));
+  EXPECT_EQ(Sync("w1").start_size(), 0);
+  EXPECT_EQ(Lease("w2").job(), name);
+  for (const v1::Worker& worker : jobs_->ListWorkers().workers()) {
+    EXPECT_EQ(worker.state(),
+              worker.name() == "workers/w1" ? v1::WORKER_STATE_LOST : v1::WORKER_STATE_READY);
+  }
 }
 
 TEST_F(JobLifecycle, TenantsShareSlotsFairly) {

@@ -190,12 +190,12 @@ TEST_F(Engine, GivesTheSameBytesAndReportForAnyNumberOfThreads) {
 TEST_F(Engine, NothingToDoGivesTheInputByteForByte) {
   Save(Mlp());
   output_file_ = "renamed.onnx";
-  const json report = Report(R"({"steps":[{"fp16":{"targets":["no_such_layer"]}}]})");
+  const json report = Report(R"({"steps":[{"fp16":{"skip":["*"]}}]})");
   EXPECT_EQ(result_.files[0].path, "renamed.onnx");
   EXPECT_EQ(OutputBytes(), ReadAll(root_ / "in" / "model.onnx"));
   EXPECT_EQ(report["ratios"]["file_bytes"], 1.0);
   for (const json& layer : report["layers"]) {
-    EXPECT_EQ(layer["skipped_reason"], "not in targets");
+    EXPECT_EQ(layer["skipped_reason"], "named in skip");
     EXPECT_TRUE(layer["relative_error"].is_null());
     EXPECT_EQ(layer["bytes_before"], layer["bytes_after"]);
   }
@@ -288,6 +288,8 @@ TEST_F(Engine, ABadRecipeIsTheRecipesFault) {
       {R"({"steps":[]})", "at least one step"},
       {R"({"steps":[{"quantise_weights":{}}]})", "quantize_weights"},
       {R"({"steps":[{"quantize_weights":{"bits":9}}]})", "steps[0].quantize_weights.bits"},
+      {R"({"steps":[{"fp16":{}},{"fp16":{"targets":["fc3","conv*"]}}]})",
+       "steps[1].fp16.targets: no layer matches fc3, conv*; the model's layers are 'fc1', 'fc2'"},
   };
   for (const auto& c : cases) {
     const absl::Status status = Run(c.recipe).status();
