@@ -132,6 +132,7 @@ absl::StatusOr<v1::Model> Client::UploadModel(const std::string& onnx_path,
   parts.push_back({main.filename().string(), onnx_path, {}});
   ASSIGN_OR_RETURN(const std::vector<std::string> external, ExternalDataPaths(onnx_path));
   for (const std::string& location : external) {
+    RETURN_IF_ERROR(CheckRelative(location));
     const fs::path path = main.parent_path() / location;
     std::error_code error;
     if (!fs::is_regular_file(path, error)) {
@@ -139,7 +140,6 @@ absl::StatusOr<v1::Model> Client::UploadModel(const std::string& onnx_path,
                                               "\", but ", path.string(),
                                               " is not there; put it beside the model"));
     }
-    RETURN_IF_ERROR(CheckRelative(location));
     parts.push_back({fs::path(location).lexically_normal().generic_string(), path.string(), {}});
   }
   int64_t total = 0;
@@ -192,8 +192,8 @@ absl::Status Client::DownloadBlob(const std::string& digest, const std::string& 
   const std::string partial = absl::StrCat(path, ".", digest.substr(0, 12), ".part");
   const int fd = open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("cannot write ", partial, ": ", std::strerror(errno)));
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
   }
   struct Closer {
     int fd;
@@ -240,7 +240,7 @@ absl::Status Client::DownloadBlob(const std::string& digest, const std::string& 
                                             digest, "; try again"));
   }
   if (rename(partial.c_str(), path.c_str()) != 0) {
-    return absl::PermissionDeniedError(
+    return absl::FailedPreconditionError(
         absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
   }
   return absl::OkStatus();
