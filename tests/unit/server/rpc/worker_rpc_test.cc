@@ -19,8 +19,7 @@ TEST_F(WorkerRpcTest, AWorkerGetsAnAttemptWithAllItNeeds) {
   EXPECT_EQ(attempt.attempt_number(), 1);
   EXPECT_GT(attempt.lease_token(), 0);
   EXPECT_EQ(attempt.main_file(), "net.onnx");
-  EXPECT_EQ(attempt.recipe_json(),
-            R"({"seed":0,"steps":[{"fp16":{"skip":[],"targets":[]}}]})");
+  EXPECT_EQ(attempt.recipe_json(), R"({"seed":0,"steps":[{"fp16":{"skip":[],"targets":[]}}]})");
   EXPECT_EQ(calls_.Synchronize(&attempt).start_size(), 0);  // its one slot is taken
 }
 
