@@ -11,7 +11,7 @@
 //
 // Every call retries what is safe to retry: unavailable servers with backoff, uploads and downloads
 // from where they stopped, creations under a request id. Errors are absl::Status with the server's
-// text; ErrorReason tells the machine-readable reason.
+// text; ErrorReason and FieldErrors tell the machine-readable part.
 #ifndef LATHE_CLIENT_CPP_INCLUDE_LATHE_CLIENT_H_
 #define LATHE_CLIENT_CPP_INCLUDE_LATHE_CLIENT_H_
 
@@ -143,6 +143,17 @@ class Client {
   std::unique_ptr<Stub> stub_;
   ClientOptions options_;
 };
+
+// The reason a server gave for refusing a call: "REQUEST_ID_REUSED", "MODEL_NOT_FOUND",
+// "BAD_REQUEST" and the like, stable for programs; "" when there is none.
+std::string ErrorReason(const absl::Status& status);
+
+// One field of a refused request and what is wrong with it.
+struct FieldError {
+  std::string field;  // path: "job.recipe.steps[1].quantize_weights.bits"
+  std::string description;
+};
+std::vector<FieldError> FieldErrors(const absl::Status& status);
 
 // Whether a job's state is one that never changes again.
 bool IsFinished(v1::JobState state);
