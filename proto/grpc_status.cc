@@ -41,6 +41,20 @@ absl::Status BadRequestError(const std::vector<std::pair<std::string, std::strin
   return WithReason(std::move(status), "BAD_REQUEST");
 }
 
+std::vector<std::pair<std::string, std::string>> FieldViolations(const absl::Status& status) {
+  std::vector<std::pair<std::string, std::string>> out;
+  const auto payload = status.GetPayload(kDetailsPayload);
+  google::rpc::Status details;
+  if (!payload || !details.ParseFromString(std::string(*payload))) return out;
+  for (const google::protobuf::Any& detail : details.details()) {
+    google::rpc::BadRequest bad_request;
+    if (!detail.UnpackTo(&bad_request)) continue;
+    for (const auto& violation : bad_request.field_violations())
+      out.push_back({violation.field(), violation.description()});
+  }
+  return out;
+}
+
 absl::Status PreconditionError(absl::string_view type,
                                const std::vector<std::pair<std::string, std::string>>& violations) {
   google::rpc::PreconditionFailure detail;

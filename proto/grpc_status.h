@@ -21,6 +21,10 @@ namespace lathe {
 // description}.
 absl::Status BadRequestError(const std::vector<std::pair<std::string, std::string>>& violations);
 
+// The violations of a BadRequestError, also after it has crossed the wire; empty for another
+// status.
+std::vector<std::pair<std::string, std::string>> FieldViolations(const absl::Status& status);
+
 // FAILED_PRECONDITION naming what is missing: {subject, description}; the reason is `type`.
 absl::Status PreconditionError(absl::string_view type,
                                const std::vector<std::pair<std::string, std::string>>& violations);

@@ -52,7 +52,8 @@ build() {
   local preset=$1 log; shift
   log=$LATHE_ROOT/build/$preset.log
   mkdir -p "$LATHE_ROOT/build"
-  export CCACHE_BASEDIR=$LATHE_ROOT CCACHE_NOHASHDIR=1
+  # One cache serves every checkout and the image of the Dockerfile: neither folder nor language tells them apart.
+  export CCACHE_BASEDIR=$LATHE_ROOT CCACHE_NOHASHDIR=1 LANG=C.UTF-8
   local werror=OFF
   [ "${CI:-}" = true ] && [ "$preset" = release ] && werror=ON
   if ! { cmake -S "$LATHE_ROOT" --preset "$preset" -DLATHE_WERROR=$werror &&
@@ -60,4 +61,21 @@ build() {
     grep -E 'error|FAILED|warning' -A5 "$log" | head -60 >&2
     die "the build failed; all of it is in $log"
   fi
+}
+
+# install_container_engine: podman, podman-compose, and the base image of our Dockerfiles. Where no registry answers, the image is made
+# from Debian's own packages, which is what it consists of.
+install_container_engine() {
+  local image=docker.io/library/debian:bookworm-slim root
+  install_packages deploy
+  podman image exists "$image" && return 0
+  say "fetching $image"
+  timeout 300 podman pull -q "$image" >/dev/null 2>&1 && return 0
+  say "no registry answers: making $image with debootstrap"
+  root=$(mktemp -d)
+  as_root debootstrap --variant=minbase bookworm "$root/fs" >"$root/log" 2>&1 || { tail -5 "$root/log" >&2; die "debootstrap failed"; }
+  # The machine's own package sources, where it has some: they are the ones that answer here.
+  as_root cp /etc/apt/sources.list.d/debian.sources "$root/fs/etc/apt/sources.list.d/" 2>/dev/null || true
+  as_root tar -C "$root/fs" -c . | podman import --quiet - "$image" >/dev/null
+  as_root rm -rf "$root"
 }

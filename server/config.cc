@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/build_info.h"
@@ -29,6 +30,16 @@ constexpr char kFooter[] =
     "Flags win.\n"
     "SIGTERM drains: no new jobs start, running ones get --drain-seconds, what is interrupted is "
     "not counted as an attempt.";
+
+// As CLI::Range, which lets NaN through: it is neither below nor above.
+CLI::Validator Within(double least, double most) {
+  const auto check = [least, most](std::string& text) -> std::string {
+    double value = 0;
+    if (absl::SimpleAtod(text, &value) && value >= least && value <= most) return "";
+    return absl::StrCat("must be in [", least, ", ", most, "], got ", text);
+  };
+  return CLI::Validator(check, absl::StrCat("in [", least, ", ", most, "]"));
+}
 
 void AddFlags(CLI::App& app, Config& c) {
   app.add_option("--listen", c.listen, "Where to serve gRPC; port 0 takes a free one")
@@ -65,12 +76,12 @@ void AddFlags(CLI::App& app, Config& c) {
   app.add_option("--gc-interval-seconds", c.gc_interval_s,
                  "Pause between collections of blobs that nothing names")
       ->group("Storage")
-      ->check(CLI::Range(1.0, 1e9))
+      ->check(Within(1.0, 1e9))
       ->capture_default_str();
   app.add_option("--gc-grace-seconds", c.gc_grace_s,
                  "Blobs and unfinished uploads younger than this are spared")
       ->group("Storage")
-      ->check(CLI::Range(60.0, 1e9))
+      ->check(Within(60.0, 1e9))
       ->capture_default_str();
 
   app.add_option("--local-workers", c.local_workers,
@@ -85,11 +96,11 @@ void AddFlags(CLI::App& app, Config& c) {
   app.add_option("--worker-memory-limit-mb", c.worker_memory_limit_mb,
                  "Memory of one job process of a local worker; 0: the worker's default")
       ->group("Jobs and workers")
-      ->check(CLI::Range(0.0, 1e9))
+      ->check(Within(0.0, 1e9))
       ->capture_default_str();
   app.add_option("--lease-seconds", c.lease_s, "A worker silent for this long loses its jobs")
       ->group("Jobs and workers")
-      ->check(CLI::Range(1.0, 3600.0))
+      ->check(Within(1.0, 3600.0))
       ->capture_default_str();
   app.add_option("--max-attempts", c.max_attempts,
                  "Attempts a job gets when workers crash or vanish")
@@ -99,11 +110,11 @@ void AddFlags(CLI::App& app, Config& c) {
   app.add_option("--retry-seconds", c.retry_initial_s,
                  "Wait before the second attempt; doubles from there")
       ->group("Jobs and workers")
-      ->check(CLI::Range(0.0, 3600.0))
+      ->check(Within(0.0, 3600.0))
       ->capture_default_str();
   app.add_option("--drain-seconds", c.drain_s, "Time running jobs get to finish after SIGTERM")
       ->group("Jobs and workers")
-      ->check(CLI::Range(0.0, 86400.0))
+      ->check(Within(0.0, 86400.0))
       ->capture_default_str();
   app.add_flag("--result-cache,!--no-result-cache", c.result_cache,
                "Answer a job from an earlier one with the same inputs, recipe, build and seed "

@@ -28,6 +28,7 @@
 #include "server/store/sqlite_store.h"
 #include "server/supervisor.h"
 #include "server/telemetry/metrics.h"
+#include "server/worker_arguments.h"
 
 namespace lathe::server {
 namespace {
@@ -123,18 +124,7 @@ absl::Status Serve(const Config& config, const sigset_t& signals) {
   worker_options.workers = config.local_workers;
   worker_options.folder = config.data_dir + "/workers";
   worker_options.kill_after = absl::Seconds(config.drain_s + 15);
-  worker_options.arguments = {
-      "--server",    rpc->local_address(), "--drain-seconds", absl::StrCat(config.drain_s),
-      "--log-level", config.log_level,     "--log-format",    config.log_format};
-  if (!config.auth_token_file.empty()) {
-    worker_options.arguments.insert(worker_options.arguments.end(),
-                                    {"--token-file", config.auth_token_file});
-  }
-  if (config.worker_memory_limit_mb > 0) {
-    worker_options.arguments.insert(
-        worker_options.arguments.end(),
-        {"--memory-limit-mb", absl::StrCat(config.worker_memory_limit_mb)});
-  }
+  worker_options.arguments = WorkerArguments(config, rpc->local_address());
   std::error_code error;
   fs::create_directories(worker_options.folder, error);
   worker_options.on_exit = [&jobs](const std::string& worker_id, const std::string& cause) {

@@ -1,9 +1,11 @@
 #include "client/cli/context.h"
 
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -14,13 +16,7 @@
 namespace lathe::cli {
 
 absl::StatusOr<std::unique_ptr<client::Client>> Context::Connect() const {
-  std::string address = server;
-  if (address.empty()) {
-    const char* from_environment = std::getenv("LATHE_SERVER");
-    address = from_environment != nullptr && *from_environment != '\0' ? from_environment
-                                                                       : "127.0.0.1:50051";
-  }
-  return ConnectTo(address);
+  return ConnectTo(server.empty() ? "127.0.0.1:50051" : server);
 }
 
 absl::StatusOr<std::unique_ptr<client::Client>> Context::ConnectTo(
@@ -54,22 +50,39 @@ absl::StatusOr<std::unique_ptr<client::Client>> Context::ConnectTo(
   return client::Client::Connect(options);
 }
 
-int Context::Fail(const absl::Status& status) {
+ExitCode ExitCodeOf(const absl::Status& status) {
   switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return kOk;
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kUnauthenticated:
-    case absl::StatusCode::kPermissionDenied:
-      exit_code = kUnreachable;
-      break;
+    case absl::StatusCode::kPermissionDenied:  // as a proxy in front of the server may answer
+      return kUnreachable;
     case absl::StatusCode::kInvalidArgument:
-      exit_code = kUsage;
-      break;
+      return kUsage;
     case absl::StatusCode::kCancelled:
-      exit_code = kInterrupted;
-      break;
+      return kInterrupted;
     default:
-      exit_code = kFailed;
+      return kFailed;
   }
+}
+
+std::string ErrorJson(const absl::Status& status, int exit_code) {
+  nlohmann::json error = {{"code", absl::StatusCodeToString(status.code())},
+                          {"reason", client::ErrorReason(status)},
+                          {"message", std::string(status.message())},
+                          {"fields", nlohmann::json::array()},
+                          {"exit_code", exit_code}};
+  for (const client::FieldError& field : client::FieldErrors(status))
+    error["fields"].push_back({{"field", field.field}, {"description", field.description}});
+  // Text from outside may not be UTF-8.
+  return nlohmann::json{{"error", std::move(error)}}.dump(-1, ' ', false,
+                                                          nlohmann::json::error_handler_t::replace);
+}
+
+int Context::Fail(const absl::Status& status) {
+  exit_code = ExitCodeOf(status);
+  if (json) std::cout << ErrorJson(status, exit_code) << std::endl;
   std::cerr << "lathe: " << status.message() << std::endl;
   return exit_code;
 }
@@ -105,7 +118,7 @@ absl::StatusOr<std::map<std::string, int64_t>> ParseBindings(
 absl::StatusOr<absl::Duration> ParseDurationFlag(const std::string& flag, const std::string& text) {
   absl::Duration duration;
   double seconds = 0;
-  if (absl::SimpleAtod(text, &seconds)) {
+  if (absl::SimpleAtod(text, &seconds) && !std::isnan(seconds)) {
     duration = absl::Seconds(seconds);
   } else if (!absl::ParseDuration(text, &duration)) {
     return absl::InvalidArgumentError(

@@ -26,25 +26,34 @@ enum ExitCode {
 
 struct Context {
   // Global options.
-  std::string server;  // "" until resolved: --server, then LATHE_SERVER, then 127.0.0.1:50051
+  std::string server;  // "" when nothing names one
   std::string token_file;
   std::string tls_ca;
   bool json = false;
   bool quiet = false;
+  bool verbose = false;
   double connect_timeout_s = 20;
 
   // Set by the command that ran.
   int exit_code = kOk;
 
-  // A connected client. Retries are told on standard error unless --quiet.
+  // A connected client, by default of 127.0.0.1:50051. Retries are told on standard error unless
+  // --quiet.
   absl::StatusOr<std::unique_ptr<client::Client>> Connect() const;
   absl::StatusOr<std::unique_ptr<client::Client>> ConnectTo(const std::string& address) const;
 
-  // Prints "lathe: <message>" to standard error, sets the exit code that fits the status, and
-  // returns it.
+  // Prints "lathe: <message>" to standard error, with --json also ErrorJson to standard output;
+  // sets the exit code that fits the status, and returns it.
   int Fail(const absl::Status& status);
   int FailUsage(const std::string& message);
 };
+
+// The exit code that a status stands for.
+ExitCode ExitCodeOf(const absl::Status& status);
+
+// {"error": {"code", "reason", "message", "fields": [{"field", "description"}], "exit_code"}} on
+// one line, so that it may also end a stream of JSON lines.
+std::string ErrorJson(const absl::Status& status, int exit_code);
 
 // One subcommand: its file defines Add<Name>Command, commands/table.cc lists it.
 struct Command {

@@ -163,10 +163,11 @@ absl::StatusOr<v1::Model> UploadWithProgress(client::Client& client, const Conte
 }
 
 absl::StatusOr<v1::Job> FollowJob(client::Client& client, const Context& context,
-                                  const v1::Job& job, bool cancel_on_interrupt, bool print_events) {
+                                  const v1::Job& job, const FollowOptions& options) {
   ProgressBar bar("job", context.quiet || context.json);
   const auto on_event = [&](const v1::JobEvent& event) {
-    if (context.json && print_events) std::cout << ToJson(event, /*compact=*/true) << std::endl;
+    if (context.json && options.print_events)
+      std::cout << ToJson(event, /*compact=*/true) << std::endl;
     if (event.has_progress()) {
       const v1::JobProgress& p = event.progress();
       std::string text = p.stage();
@@ -177,7 +178,8 @@ absl::StatusOr<v1::Job> FollowJob(client::Client& client, const Context& context
       if (p.has_time_left()) absl::StrAppend(&text, ", ", p.time_left().seconds(), " s left");
       bar.Update(p.fraction(), text);
     } else if (event.has_log()) {
-      bar.Line(event.log().line());
+      if (options.on_log) options.on_log(event.log().line());
+      if (context.verbose) bar.Line(absl::StrCat("log: ", event.log().line()));
     } else if (event.has_state_change()) {
       const v1::Job& now = event.state_change();
       if (now.state() == v1::JOB_STATE_PENDING && now.has_error()) {
@@ -191,7 +193,7 @@ absl::StatusOr<v1::Job> FollowJob(client::Client& client, const Context& context
   absl::StatusOr<v1::Job> done = client.WatchJob(job.name(), 0, on_event);
   if (InterruptCount() > 0) {
     ForgetInterrupts();  // the calls below must work
-    if (!cancel_on_interrupt) {
+    if (!options.cancel_on_interrupt) {
       bar.Finish(absl::StrCat("stopped following; ", job.name(), " goes on. `lathe cancel ",
                               job.name(), "` stops it"));
       return absl::CancelledError("interrupted");

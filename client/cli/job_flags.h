@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,13 +40,19 @@ absl::StatusOr<v1::Model> UploadWithProgress(client::Client& client, const Conte
                                              const std::string& path,
                                              const std::string& display_name);
 
-// Follows a job to its end: progress and log lines on standard error (JSON events on standard
-// output with --json when `print_events`). With `cancel_on_interrupt`, Ctrl-C cancels the job and
-// waits for it to stop; otherwise it stops following.
+struct FollowOptions {
+  // Ctrl-C cancels the job and waits for it to stop; otherwise it stops following.
+  bool cancel_on_interrupt = false;
+  // With --json, every event goes to standard output, a line each.
+  bool print_events = false;
+  // Gets every line of the job's log; may be empty.
+  std::function<void(const std::string& line)> on_log;
+};
+// Follows a job to its end: progress on standard error, and with --verbose the job's log.
 absl::StatusOr<v1::Job> FollowJob(client::Client& client, const Context& context,
-                                  const v1::Job& job, bool cancel_on_interrupt, bool print_events);
+                                  const v1::Job& job, const FollowOptions& options);
 
-// The exit code that a finished job stands for; prints why it failed.
+// The exit code that a finished job stands for; prints why it failed to standard error.
 int FinishedJobExitCode(Context& context, const v1::Job& job);
 
 }  // namespace lathe::cli

@@ -41,7 +41,8 @@ std::string FindServer() {
   return "";
 }
 
-std::string LastLines(const std::string& path) {
+// The end of a log, and where all of it is.
+std::string EndOfLog(const std::string& path) {
   std::ifstream in(path);
   std::ostringstream text;
   text << in.rdbuf();
@@ -49,7 +50,7 @@ std::string LastLines(const std::string& path) {
   std::string out;
   for (size_t i = lines.size() > 5 ? lines.size() - 5 : 0; i < lines.size(); ++i)
     absl::StrAppend(&out, "\n  ", lines[i]);
-  return out;
+  return absl::StrCat(out, "\nall of its log is in ", path);
 }
 
 // The gRPC address in a port file; "" while there is none.
@@ -79,7 +80,7 @@ absl::StatusOr<std::unique_ptr<PrivateServer>> PrivateServer::Start() {
   std::unique_ptr<PrivateServer> server(new PrivateServer);
   server->folder_ = pattern;
   const std::string port_file = pattern + "/ports.json";
-  const std::string log_file = pattern + "/lathed.log";
+  const std::string log_file = server->log_path();
   const std::vector<std::string> arguments = {binary,
                                               "--data-dir",
                                               pattern + "/data",
@@ -94,7 +95,7 @@ absl::StatusOr<std::unique_ptr<PrivateServer>> PrivateServer::Start() {
   std::vector<char*> argv;
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  const int log_fd = open(log_file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const int log_fd = open(log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   const pid_t parent = getpid();
   server->pid_ = fork();
   if (server->pid_ < 0)
@@ -119,13 +120,15 @@ absl::StatusOr<std::unique_ptr<PrivateServer>> PrivateServer::Start() {
     int status = 0;
     if (waitpid(server->pid_, &status, WNOHANG) == server->pid_) {
       server->pid_ = -1;
+      server->KeepLog();
       return absl::UnavailableError(
-          absl::StrCat("the private lathed ended at once:", LastLines(log_file)));
+          absl::StrCat("the private lathed ended at once:", EndOfLog(log_file)));
     }
     absl::SleepFor(absl::Milliseconds(5));
   }
+  server->KeepLog();
   return absl::UnavailableError(
-      absl::StrCat("the private lathed did not come up in 20 s:", LastLines(log_file)));
+      absl::StrCat("the private lathed did not come up in 20 s:", EndOfLog(log_file)));
 }
 
 PrivateServer::~PrivateServer() {
@@ -142,7 +145,17 @@ PrivateServer::~PrivateServer() {
     }
   }
   std::error_code error;
-  if (!folder_.empty()) fs::remove_all(folder_, error);
+  if (folder_.empty()) return;
+  if (!keep_log_) {
+    fs::remove_all(folder_, error);
+    return;
+  }
+  fs::remove_all(folder_ + "/data", error);
+  fs::remove(folder_ + "/ports.json", error);
+}
+
+void PrivateServer::AppendLog(const std::string& line) {
+  std::ofstream(log_path(), std::ios::app) << line << "\n";
 }
 
 }  // namespace lathe::cli

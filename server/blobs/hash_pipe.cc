@@ -1,5 +1,7 @@
 #include "server/blobs/hash_pipe.h"
 
+#include <cstring>
+#include <new>
 #include <utility>
 
 namespace lathe::server {
@@ -10,15 +12,15 @@ HashPipe::~HashPipe() {
   if (thread_.joinable()) Drain();
 }
 
-void HashPipe::Update(absl::string_view bytes) {
+absl::string_view HashPipe::Update(absl::string_view bytes) {
   if (!thread_.joinable()) {
     if (bytes.size() < kWorthAThread) {
       sha_.Update(bytes);
-      return;
+      return "";
     }
     thread_ = std::thread([this] { Run(); });
   }
-  std::string buffer;
+  Buffer buffer;
   {
     absl::MutexLock lock(&mutex_);
     const auto has_room = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -31,9 +33,17 @@ void HashPipe::Update(absl::string_view bytes) {
     }
     queued_bytes_ += bytes.size();
   }
-  buffer.assign(bytes.data(), bytes.size());
+  if (buffer.capacity < bytes.size()) {
+    buffer.capacity = (bytes.size() + kAlignment - 1) / kAlignment * kAlignment;
+    buffer.memory.reset(static_cast<char*>(std::aligned_alloc(kAlignment, buffer.capacity)));
+    if (buffer.memory == nullptr) throw std::bad_alloc();
+  }
+  buffer.size = bytes.size();
+  if (!bytes.empty()) std::memcpy(buffer.memory.get(), bytes.data(), bytes.size());
+  const absl::string_view copy(buffer.memory.get(), buffer.size);
   absl::MutexLock lock(&mutex_);
   queue_.push_back(std::move(buffer));
+  return copy;
 }
 
 Sha256 HashPipe::Drain() {
@@ -48,11 +58,11 @@ Sha256 HashPipe::Drain() {
 }
 
 void HashPipe::Run() {
-  std::string buffer;
+  Buffer buffer;
   while (true) {
     {
       absl::MutexLock lock(&mutex_);
-      if (buffer.capacity() > 0) free_.push_back(std::move(buffer));
+      if (buffer.capacity > 0) free_.push_back(std::move(buffer));
       const auto has_work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
         return closed_ || !queue_.empty();
       };
@@ -61,9 +71,9 @@ void HashPipe::Run() {
       buffer = std::move(queue_.front());
       queue_.pop_front();
     }
-    sha_.Update(buffer);
+    sha_.Update(absl::string_view(buffer.memory.get(), buffer.size));
     absl::MutexLock lock(&mutex_);
-    queued_bytes_ -= buffer.size();
+    queued_bytes_ -= buffer.size;
   }
 }
 

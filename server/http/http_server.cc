@@ -3,6 +3,7 @@
 #include <httplib.h>
 #include <prometheus/text_serializer.h>
 
+#include <atomic>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,7 @@ class HttpServer::Impl {
  public:
   httplib::Server server;
   std::thread thread;
+  std::atomic<bool> ended{false};
   std::string address;
 };
 
@@ -34,6 +36,11 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(HttpOptions option
   httplib::Server& server = impl->server;
   server.new_task_queue = [] { return new httplib::ThreadPool(2); };
   server.set_payload_max_length(1024);  // nothing is ever sent here
+  // httplib's default is SO_REUSEPORT, with which two servers would share a port in silence.
+  server.set_socket_options([](socket_t socket) {
+    const int yes = 1;
+    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  });
   server.set_read_timeout(5);
   server.set_keep_alive_timeout(5);
   const auto registry = metrics->registry();
@@ -60,7 +67,12 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(HttpOptions option
                                                ": is the port taken? (--metrics-listen)"));
   }
   impl->address = ListenAddress{where.host, port}.ToString();
-  impl->thread = std::thread([raw = impl.get()] { raw->server.listen_after_bind(); });
+  impl->thread = std::thread([raw = impl.get()] {
+    raw->server.listen_after_bind();
+    raw->ended = true;
+  });
+  // httplib forgets a stop() that comes before it listens; the destructor would then wait for ever.
+  while (!server.is_running() && !impl->ended) std::this_thread::yield();
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
 

@@ -169,6 +169,7 @@ void JobService::Impl::Settle(const Change& change, JobEventKind kind) {
     if (transition.end_attempt) {
       leases_.erase(name);
       progress_.erase(name);
+      work_.SignalAll();  // a slot is free
     }
     if (transition.stop_worker) {
       // The lease may be so young that its maker has not noted it yet: then it is noted here.

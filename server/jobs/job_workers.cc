@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "common/status_reason.h"
+#include "proto/grpc_status.h"
 #include "server/jobs/cache_key.h"
 #include "server/jobs/job_service_impl.h"
 #include "server/jobs/text.h"
@@ -220,10 +221,9 @@ absl::StatusOr<v1::CompleteAttemptResponse> JobService::Impl::CompleteAttempt(
       }
       for (const std::string& digest : digests) {
         if (!blobs_->BlobSize(digest).ok()) {
-          return WithReason(
-              absl::FailedPreconditionError(absl::StrCat(
-                  "blob \"", digest, "\" of the result is not stored; upload it and repeat")),
-              "BLOB_MISSING");
+          return PreconditionError(
+              "BLOB_MISSING",
+              {{digest, "this blob of the result is not stored; upload it and repeat"}});
         }
       }
       break;

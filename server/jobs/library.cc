@@ -7,10 +7,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "common/checked.h"
 #include "common/status_macros.h"
 #include "common/status_reason.h"
+#include "proto/grpc_status.h"
 #include "server/jobs/cache_key.h"
 #include "server/jobs/idempotency.h"
 #include "server/jobs/page_token.h"
@@ -30,10 +30,10 @@ absl::StatusOr<T> OrNotFound(absl::StatusOr<T> found, absl::string_view reason) 
 }
 
 absl::Status BlobsMissing(const std::vector<std::string>& missing) {
-  return WithReason(
-      absl::FailedPreconditionError(absl::StrCat("these blobs are not stored (upload them first): ",
-                                                 absl::StrJoin(missing, ", "))),
-      "BLOB_MISSING");
+  std::vector<std::pair<std::string, std::string>> violations;
+  for (const std::string& digest : missing)
+    violations.push_back({digest, "this blob is not stored; upload it first"});
+  return PreconditionError("BLOB_MISSING", violations);
 }
 
 // Fills in what the client may leave out, and checks what only makes sense for the model as a

@@ -7,6 +7,7 @@
 #include "common/status_macros.h"
 #include "server/rpc/report_blobs.h"
 #include "server/rpc/validation.h"
+#include "server/telemetry/metrics.h"
 
 namespace lathe::server {
 namespace {
@@ -40,6 +41,7 @@ grpc::Status ModelRpc::CreateModel(grpc::ServerContext* context,
       }
       const std::string digest = Sha256Hex(file.content());
       RETURN_IF_ERROR(PutBlob(*blobs_, digest, file.content()));
+      if (metrics_ != nullptr) metrics_->Uploaded(static_cast<int64_t>(file.content().size()));
       file.set_digest(digest);
     }
     ASSIGN_OR_RETURN(*response, library_->CreateModel(std::move(model), request->request_id()));

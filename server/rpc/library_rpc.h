@@ -13,8 +13,10 @@ namespace lathe::server {
 
 class ModelRpc : public v1::ModelService::Service {
  public:
-  ModelRpc(const CallGuard* guard, Library* library, JobService* jobs, BlobStore* blobs)
-      : guard_(guard), library_(library), jobs_(jobs), blobs_(blobs) {}
+  // `metrics` may be nullptr.
+  ModelRpc(const CallGuard* guard, Library* library, JobService* jobs, BlobStore* blobs,
+           Metrics* metrics)
+      : guard_(guard), library_(library), jobs_(jobs), blobs_(blobs), metrics_(metrics) {}
 
   grpc::Status CreateModel(grpc::ServerContext* context, const v1::CreateModelRequest* request,
                            v1::Model* response) override;
@@ -32,6 +34,7 @@ class ModelRpc : public v1::ModelService::Service {
   Library* const library_;
   JobService* const jobs_;
   BlobStore* const blobs_;
+  Metrics* const metrics_;
 };
 
 class DatasetRpc : public v1::DatasetService::Service {

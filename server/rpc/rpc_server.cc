@@ -37,7 +37,7 @@ class RpcServer::Impl {
        Metrics* metrics)
       : guard(options.tokens, metrics),
         blob_rpc(&guard, blobs, metrics),
-        model_rpc(&guard, library, jobs, blobs),
+        model_rpc(&guard, library, jobs, blobs, metrics),
         dataset_rpc(&guard, library),
         job_rpc(&guard, jobs, blobs),
         worker_rpc(&guard, jobs),

@@ -1,5 +1,4 @@
 // lathe compress MODEL.onnx -o OUT.onnx: upload, job, report, download, in one go.
-#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -32,20 +31,23 @@ absl::Status WriteText(const std::string& path, const std::string& text) {
   std::ofstream out(path, std::ios::binary);
   out << text;
   out.close();
-  if (!out) return absl::PermissionDeniedError(absl::StrCat("cannot write ", path));
+  if (!out) return absl::FailedPreconditionError(absl::StrCat("cannot write ", path));
   return absl::OkStatus();
 }
 
 // Everything up to the files on disk. A job that failed or was cancelled is a value without paths.
+// `own` is the private server, nullptr when another is used.
 absl::StatusOr<Outcome> Compress(Context& context, const Flags& flags, v1::Job job,
-                                 client::Client& client) {
+                                 client::Client& client, PrivateServer* own) {
   ASSIGN_OR_RETURN(const v1::Model model, UploadWithProgress(client, context, flags.model, ""));
   job.set_model(model.name());
   RETURN_IF_ERROR(flags.job.UploadData(client, context, &job));
   ASSIGN_OR_RETURN(const v1::Job created, client.CreateJob(job));
   Outcome outcome;
-  ASSIGN_OR_RETURN(outcome.job, FollowJob(client, context, created, /*cancel_on_interrupt=*/true,
-                                          /*print_events=*/false));
+  FollowOptions follow;
+  follow.cancel_on_interrupt = true;
+  if (own != nullptr) follow.on_log = [own](const std::string& line) { own->AppendLog(line); };
+  ASSIGN_OR_RETURN(outcome.job, FollowJob(client, context, created, follow));
   if (outcome.job.state() != v1::JOB_STATE_SUCCEEDED) return outcome;
   ASSIGN_OR_RETURN(outcome.report, client.GetReport(outcome.job.name()));
   ASSIGN_OR_RETURN(outcome.paths, client.DownloadModel(outcome.job.result().model(), flags.output));
@@ -53,13 +55,42 @@ absl::StatusOr<Outcome> Compress(Context& context, const Flags& flags, v1::Job j
   return outcome;
 }
 
+// A private server's log is worth keeping when it may tell what went wrong, or when asked for.
+void MayKeepLog(const Context& context, PrivateServer* own) {
+  const bool broke = context.exit_code == kFailed || context.exit_code == kJobFailed ||
+                     context.exit_code == kUnreachable;
+  if (own == nullptr || (!broke && !context.verbose)) return;
+  own->KeepLog();
+  std::cerr << "lathe: the private server's log is in " << own->log_path() << std::endl;
+}
+
+int Print(Context& context, const Flags& flags, const Outcome& outcome) {
+  const bool succeeded = !outcome.paths.empty();
+  if (context.json) {
+    const nlohmann::json out = {
+        {"job", nlohmann::json::parse(ToJson(outcome.job))},
+        {"files", outcome.paths},
+        {"report", succeeded ? nlohmann::json::parse(outcome.report.json, nullptr,
+                                                     /*allow_exceptions=*/false)
+                             : nlohmann::json()}};
+    std::cout << out.dump(2) << std::endl;
+  }
+  if (!succeeded) return FinishedJobExitCode(context, outcome.job);
+  if (context.json) return kOk;
+  std::cout << outcome.report.text;
+  if (!absl::EndsWith(outcome.report.text, "\n")) std::cout << "\n";
+  for (const std::string& path : outcome.paths) std::cout << "wrote " << path << "\n";
+  if (!flags.report.empty()) std::cout << "wrote " << flags.report << "\n";
+  std::cout << std::flush;
+  return kOk;
+}
+
 int Run(Context& context, const Flags& flags) {
   absl::StatusOr<v1::Job> job = flags.job.ToJob();
   if (!job.ok()) return context.Fail(job.status());
   std::unique_ptr<PrivateServer> own;
-  const char* from_environment = std::getenv("LATHE_SERVER");
   absl::StatusOr<std::unique_ptr<client::Client>> client;
-  if (context.server.empty() && (from_environment == nullptr || *from_environment == '\0')) {
+  if (context.server.empty()) {
     absl::StatusOr<std::unique_ptr<PrivateServer>> started = PrivateServer::Start();
     if (!started.ok()) return context.Fail(started.status());
     own = *std::move(started);
@@ -68,23 +99,11 @@ int Run(Context& context, const Flags& flags) {
     client = context.Connect();
   }
   if (!client.ok()) return context.Fail(client.status());
-  const absl::StatusOr<Outcome> outcome = Compress(context, flags, *std::move(job), **client);
-  if (!outcome.ok()) return context.Fail(outcome.status());
-  if (outcome->paths.empty()) return FinishedJobExitCode(context, outcome->job);
-  if (context.json) {
-    const nlohmann::json out = {{"job", nlohmann::json::parse(ToJson(outcome->job))},
-                                {"files", outcome->paths},
-                                {"report", nlohmann::json::parse(outcome->report.json, nullptr,
-                                                                 /*allow_exceptions=*/false)}};
-    std::cout << out.dump(2) << std::endl;
-    return kOk;
-  }
-  std::cout << outcome->report.text;
-  if (!absl::EndsWith(outcome->report.text, "\n")) std::cout << "\n";
-  for (const std::string& path : outcome->paths) std::cout << "wrote " << path << "\n";
-  if (!flags.report.empty()) std::cout << "wrote " << flags.report << "\n";
-  std::cout << std::flush;
-  return kOk;
+  const absl::StatusOr<Outcome> outcome =
+      Compress(context, flags, *std::move(job), **client, own.get());
+  const int code = outcome.ok() ? Print(context, flags, *outcome) : context.Fail(outcome.status());
+  MayKeepLog(context, own.get());
+  return code;
 }
 
 }  // namespace
@@ -103,6 +122,11 @@ void AddCompressCommand(CLI::App& app, Context& context) {
   command->add_option("--report", flags->report, "Also write the report as JSON")
       ->type_name("R.json");
   flags->job.Add(*command);
+  command->footer(
+      "Examples:\n"
+      "  lathe compress model.onnx -o small.onnx --step quantize_weights:bits=8\n"
+      "  lathe compress model.onnx -o small.onnx --recipe recipe.yaml --report report.json\n"
+      "  lathe compress model.onnx -o small.onnx --step prune_weights:sparsity=0.5 --step fp16");
   command->callback([&context, flags] { Run(context, *flags); });
 }
 

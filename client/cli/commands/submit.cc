@@ -47,8 +47,8 @@ int Run(Context& context, const Flags& flags) {
     std::cout << (context.json ? ToJson(*created) : created->name()) << std::endl;
     return kOk;
   }
-  const auto done =
-      FollowJob(**client, context, *created, /*cancel_on_interrupt=*/true, /*print_events=*/true);
+  const auto done = FollowJob(**client, context, *created,
+                              {.cancel_on_interrupt = true, .print_events = true, .on_log = {}});
   if (!done.ok()) return context.Fail(done.status());
   if (!context.json) std::cout << done->name() << std::endl;
   return FinishedJobExitCode(context, *done);
@@ -66,6 +66,11 @@ void AddSubmitCommand(CLI::App& app, Context& context) {
                       "Repeating a submit with the same id gives the same job");
   command->add_flag("--validate-only", flags->validate_only, "Check everything, queue nothing");
   command->add_flag("-w,--watch", flags->watch, "Follow the job to its end; Ctrl-C cancels it");
+  command->footer(
+      "Examples:\n"
+      "  lathe submit models/ID --recipe recipe.yaml --watch\n"
+      "  lathe submit model.onnx --step quantize_weights:bits=4,granularity=group --label "
+      "team=vision");
   command->callback([&context, flags] { Run(context, *flags); });
 }
 

@@ -28,8 +28,8 @@ int Watch(Context& context, const std::string& name) {
   if (!client.ok()) return context.Fail(client.status());
   const auto job = (*client)->GetJob(ResourceName("jobs", name));
   if (!job.ok()) return context.Fail(job.status());
-  const auto done =
-      FollowJob(**client, context, *job, /*cancel_on_interrupt=*/false, /*print_events=*/true);
+  const auto done = FollowJob(**client, context, *job,
+                              {.cancel_on_interrupt = false, .print_events = true, .on_log = {}});
   if (!done.ok()) return context.Fail(done.status());
   if (!context.json) std::cout << client::StateName(done->state()) << std::endl;
   return FinishedJobExitCode(context, *done);

@@ -9,6 +9,8 @@
 #include "client/cpp/src/stub.h"
 #include "common/ids.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
+#include "proto/grpc_status.h"
 
 namespace lathe::client {
 namespace {
@@ -204,6 +206,15 @@ absl::StatusOr<Report> Client::GetReport(const std::string& job_name) {
 
 absl::StatusOr<v1::Capabilities> Client::GetCapabilities() { return stub_->GetCapabilities({}); }
 absl::StatusOr<v1::ListWorkersResponse> Client::ListWorkers() { return stub_->ListWorkers({}); }
+
+std::string ErrorReason(const absl::Status& status) { return ReasonOf(status); }
+
+std::vector<FieldError> FieldErrors(const absl::Status& status) {
+  std::vector<FieldError> out;
+  for (const auto& [field, description] : FieldViolations(status))
+    out.push_back({field, description});
+  return out;
+}
 
 bool IsFinished(v1::JobState state) {
   return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED ||

@@ -1,14 +1,16 @@
 #include <grpcpp/grpcpp.h>
 
-#include <atomic>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <thread>
 
-#include "absl/strings/match.h"
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "client/cpp/src/stub.h"
 #include "common/limits.h"
+#include "common/status_reason.h"
 #include "lathe/v1/blobs.grpc.pb.h"
 #include "lathe/v1/capabilities.grpc.pb.h"
 #include "lathe/v1/datasets.grpc.pb.h"
@@ -24,30 +26,53 @@ namespace {
 constexpr absl::Duration kUnaryDeadline = absl::Seconds(60);
 constexpr absl::Duration kInspectDeadline = absl::Hours(1);
 
-// Cancels a call when the user does: gRPC's synchronous calls cannot be interrupted otherwise.
+// Cancels the calls under way when the user does: gRPC's synchronous calls cannot be interrupted
+// otherwise. One thread for all calls, and none when nobody can cancel.
 class CancelWatch {
  public:
-  CancelWatch(const std::function<bool()>& cancelled, grpc::ClientContext* context) {
-    if (!cancelled) return;
-    thread_ = std::thread([this, &cancelled, context] {
-      while (!done_) {
-        if (cancelled()) {
-          context->TryCancel();
-          return;
-        }
-        absl::SleepFor(absl::Milliseconds(50));
-      }
-    });
+  explicit CancelWatch(std::function<bool()> cancelled) : cancelled_(std::move(cancelled)) {
+    if (cancelled_) thread_ = std::thread([this] { Run(); });
   }
   ~CancelWatch() {
-    done_ = true;
+    {
+      absl::MutexLock lock(&mutex_);
+      done_ = true;
+    }
     if (thread_.joinable()) thread_.join();
   }
-  CancelWatch(const CancelWatch&) = delete;
-  CancelWatch& operator=(const CancelWatch&) = delete;
+
+  // A call that is watched as long as this lives.
+  class Call {
+   public:
+    Call(CancelWatch* watch, grpc::ClientContext* context) : watch_(watch), context_(context) {
+      absl::MutexLock lock(&watch_->mutex_);
+      watch_->calls_.insert(context_);
+    }
+    ~Call() {
+      absl::MutexLock lock(&watch_->mutex_);
+      watch_->calls_.erase(context_);
+    }
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+
+   private:
+    CancelWatch* const watch_;
+    grpc::ClientContext* const context_;
+  };
 
  private:
-  std::atomic<bool> done_{false};
+  void Run() {
+    absl::MutexLock lock(&mutex_);
+    while (!mutex_.AwaitWithTimeout(absl::Condition(&done_), absl::Milliseconds(50))) {
+      if (calls_.empty() || !cancelled_()) continue;
+      for (grpc::ClientContext* context : calls_) context->TryCancel();
+    }
+  }
+
+  const std::function<bool()> cancelled_;
+  absl::Mutex mutex_;
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;
+  std::set<grpc::ClientContext*> calls_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 
@@ -57,7 +82,7 @@ class GrpcStub : public Stub {
       : server_(options.server),
         tls_ca_file_(options.tls_ca_file),
         token_(options.token),
-        cancelled_(options.cancelled),
+        watch_(options.cancelled),
         blobs_(v1::BlobService::NewStub(channel)),
         models_(v1::ModelService::NewStub(channel)),
         datasets_(v1::DatasetService::NewStub(channel)),
@@ -69,6 +94,7 @@ class GrpcStub : public Stub {
   absl::StatusOr<v1::response> method(const v1::request& req) override {                    \
     grpc::ClientContext context;                                                            \
     Prepare(context, DeadlineOf(req));                                                      \
+    const CancelWatch::Call watched(&watch_, &context);                                     \
     v1::response answer;                                                                    \
     const absl::Status status = Convert(StubOf##service()->method(&context, req, &answer)); \
     if (!status.ok()) return status;                                                        \
@@ -81,7 +107,7 @@ class GrpcStub : public Stub {
                                       const ChunkSource& chunks) override {
     grpc::ClientContext context;
     Prepare(context, absl::InfiniteDuration());
-    CancelWatch watch(cancelled_, &context);
+    const CancelWatch::Call watched(&watch_, &context);
     v1::Blob blob;
     auto writer = blobs_->UploadBlob(&context, &blob);
     v1::UploadBlobRequest message;
@@ -151,7 +177,8 @@ class GrpcStub : public Stub {
 
   absl::Status Convert(const grpc::Status& status) const {
     absl::Status converted = FromGrpcStatus(status);
-    if (converted.code() == absl::StatusCode::kUnavailable) {
+    // With a reason it is the server's own answer; without one, nobody answered.
+    if (converted.code() == absl::StatusCode::kUnavailable && ReasonOf(converted).empty()) {
       // gRPC cannot tell a peer of the other kind from a broken one.
       const std::string tls =
           tls_ca_file_.empty()
@@ -169,7 +196,7 @@ class GrpcStub : public Stub {
   absl::Status Stream(const Open& open, const OnMessage& on_message) {
     grpc::ClientContext context;
     Prepare(context, absl::InfiniteDuration());
-    CancelWatch watch(cancelled_, &context);
+    const CancelWatch::Call watched(&watch_, &context);
     std::unique_ptr<grpc::ClientReader<Message>> reader = open(&context);
     Message message;
     bool stopped = false;
@@ -188,7 +215,7 @@ class GrpcStub : public Stub {
   const std::string server_;
   const std::string tls_ca_file_;
   const std::string token_;
-  const std::function<bool()> cancelled_;
+  CancelWatch watch_;
   const std::unique_ptr<v1::BlobService::Stub> blobs_;
   const std::unique_ptr<v1::ModelService::Stub> models_;
   const std::unique_ptr<v1::DatasetService::Stub> datasets_;

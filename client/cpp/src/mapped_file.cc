@@ -17,7 +17,7 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
     const std::string text = absl::StrCat("cannot open ", path, ": ", std::strerror(errno));
-    return errno == EACCES ? absl::PermissionDeniedError(text) : absl::NotFoundError(text);
+    return errno == EACCES ? absl::FailedPreconditionError(text) : absl::NotFoundError(text);
   }
   struct stat info {};
   if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {

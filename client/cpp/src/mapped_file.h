@@ -13,7 +13,8 @@ namespace lathe::client {
 // with any mapped file: do not truncate a model while it is being uploaded.
 class MappedFile {
  public:
-  // NOT_FOUND, PERMISSION_DENIED or INVALID_ARGUMENT (a folder, a device) naming the path.
+  // NOT_FOUND, FAILED_PRECONDITION (not readable) or INVALID_ARGUMENT (a folder, a device), naming
+  // the path.
   static absl::StatusOr<MappedFile> Open(const std::string& path);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;

@@ -15,16 +15,17 @@ class RetryStub : public Stub {
   RetryStub(std::unique_ptr<Stub> inner, const ClientOptions& options)
       : inner_(std::move(inner)), options_(options) {}
 
-#define LATHE_DEFINE(service, method, request, response)                 \
-  absl::StatusOr<v1::response> method(const v1::request& req) override { \
-    Backoff backoff(options_);                                           \
-    while (true) {                                                       \
-      absl::StatusOr<v1::response> answer = inner_->method(req);         \
-      if (answer.ok() || !IsTransient(answer.status()) ||                \
-          !backoff.Wait(#method, answer.status())) {                     \
-        return answer;                                                   \
-      }                                                                  \
-    }                                                                    \
+#define LATHE_DEFINE(service, method, request, response)                       \
+  absl::StatusOr<v1::response> method(const v1::request& req) override {       \
+    Backoff backoff(options_);                                                 \
+    while (true) {                                                             \
+      absl::StatusOr<v1::response> answer = inner_->method(req);               \
+      if (answer.ok() || !IsTransient(answer.status())) return answer;         \
+      if (!backoff.Wait(#method, answer.status())) {                           \
+        if (Cancelled()) return absl::CancelledError("stopped by the caller"); \
+        return answer;                                                         \
+      }                                                                        \
+    }                                                                          \
   }
   LATHE_CLIENT_UNARY_METHODS(LATHE_DEFINE)
 #undef LATHE_DEFINE
@@ -47,6 +48,8 @@ class RetryStub : public Stub {
   }
 
  private:
+  bool Cancelled() const { return options_.cancelled && options_.cancelled(); }
+
   const std::unique_ptr<Stub> inner_;
   const ClientOptions options_;
 };

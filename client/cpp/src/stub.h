@@ -66,8 +66,8 @@ class Stub {
 // A gRPC channel. INVALID_ARGUMENT when the TLS file cannot be read.
 absl::StatusOr<std::unique_ptr<Stub>> MakeGrpcStub(const ClientOptions& options);
 
-// Repeats unary calls that failed as UNAVAILABLE (or RESOURCE_EXHAUSTED with a retry delay), with
-// exponential backoff and jitter, for up to options.retry_for.
+// Repeats unary calls that failed as UNAVAILABLE, with exponential backoff and jitter, for up to
+// options.retry_for. CANCELLED when options.cancelled says so meanwhile.
 std::unique_ptr<Stub> MakeRetryStub(std::unique_ptr<Stub> inner, const ClientOptions& options);
 
 // Backoff shared by retried calls and resumed streams.

@@ -228,8 +228,8 @@ absl::Status Client::DownloadBlob(const std::string& digest, const std::string& 
   const std::string partial = absl::StrCat(path, ".", digest.substr(0, 12), ".part");
   const int fd = open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("cannot write ", partial, ": ", std::strerror(errno)));
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
   }
   struct Closer {
     int fd;
@@ -276,7 +276,7 @@ absl::Status Client::DownloadBlob(const std::string& digest, const std::string& 
                                             digest, "; try again"));
   }
   if (rename(partial.c_str(), path.c_str()) != 0) {
-    return absl::PermissionDeniedError(
+    return absl::FailedPreconditionError(
         absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
   }
   return absl::OkStatus();

@@ -11,7 +11,7 @@
 //
 // Every call retries what is safe to retry: unavailable servers with backoff, uploads and downloads
 // from where they stopped, creations under a request id. Errors are absl::Status with the server's
-// text; ErrorReason tells the machine-readable reason.
+// text; ErrorReason and FieldErrors tell the machine-readable part.
 #ifndef LATHE_CLIENT_CPP_INCLUDE_LATHE_CLIENT_H_
 #define LATHE_CLIENT_CPP_INCLUDE_LATHE_CLIENT_H_
 
@@ -38,17 +38,17 @@ class Stub;
 
 struct ClientOptions {
   std::string server = "127.0.0.1:50051";  // HOST:PORT
-  std::string token;                       // bearer token; "" sends none
+  std::string token = {};                  // bearer token; "" sends none
   // PEM file of the authorities to trust; non-empty turns TLS on. "system" uses the machine's.
-  std::string tls_ca_file;
+  std::string tls_ca_file = {};
   // How long one call goes on being retried while the server cannot be reached.
   absl::Duration retry_for = absl::Seconds(20);
   // Called before each wait of a retry: which call, what went wrong, how long the wait is. For
   // logs.
   std::function<void(const std::string& call, const absl::Status& error, absl::Duration wait)>
-      on_retry;
+      on_retry = {};
   // True stops calls that are under way or being retried, with CANCELLED. Polled every 100 ms.
-  std::function<bool()> cancelled;
+  std::function<bool()> cancelled = {};
 };
 
 // Bytes done of all bytes, over all files of a transfer.
@@ -143,6 +143,17 @@ class Client {
   std::unique_ptr<Stub> stub_;
   ClientOptions options_;
 };
+
+// The reason a server gave for refusing a call: "REQUEST_ID_REUSED", "MODEL_NOT_FOUND",
+// "BAD_REQUEST" and the like, stable for programs; "" when there is none.
+std::string ErrorReason(const absl::Status& status);
+
+// One field of a refused request and what is wrong with it.
+struct FieldError {
+  std::string field;  // path: "job.recipe.steps[1].quantize_weights.bits"
+  std::string description;
+};
+std::vector<FieldError> FieldErrors(const absl::Status& status);
 
 // Whether a job's state is one that never changes again.
 bool IsFinished(v1::JobState state);

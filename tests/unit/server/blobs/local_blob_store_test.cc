@@ -74,6 +74,36 @@ TEST_F(LocalBlobStoreTest, AnUploadCutAtEveryChunkResumesAlsoAfterARestart) {
   EXPECT_TRUE(store_->QueryUpload(digest)->complete);
 }
 
+// Large chunks go straight to the disk in whole blocks, the rest through the page cache: sizes and
+// offsets at, before and behind the blocks' borders, cut after each.
+TEST_F(LocalBlobStoreTest, ChunksOfAnySizeKeepEveryByte) {
+  const std::vector<size_t> sizes = {1 << 20,    1 << 20, (1 << 20) + 1,   700'000,
+                                     4096 * 100, 5,       (1 << 20) - 777, 0,
+                                     1 << 21,    300'001};
+  size_t total = 0;
+  for (const size_t size : sizes) total += size;
+  const std::string content = Content(total);
+  const std::string digest = Sha256Hex(content);
+  for (const bool cut : {false, true}) {
+    std::unique_ptr<BlobWriter> writer;
+    size_t at = 0;
+    for (const size_t size : sizes) {
+      if (!writer || cut) {
+        writer.reset();
+        auto next = store_->BeginUpload(digest, static_cast<int64_t>(total), at);
+        ASSERT_TRUE(next.ok()) << next.status();
+        writer = *std::move(next);
+      }
+      ASSERT_TRUE(writer->Append(absl::string_view(content).substr(at, size)).ok());
+      at += size;
+      EXPECT_EQ(store_->QueryUpload(digest)->committed_bytes, at);
+    }
+    ASSERT_TRUE(writer->Finish().ok());
+    EXPECT_TRUE(*ReadBlob(*store_, digest, 100'000'000) == content) << "cut: " << cut;
+    ASSERT_TRUE(store_->Delete(digest).ok());
+  }
+}
+
 TEST_F(LocalBlobStoreTest, WrongBytesAreRefusedAndNothingIsKept) {
   const std::string digest = Sha256Hex("right");
   auto writer = *store_->BeginUpload(digest, 5, 0);

@@ -5,7 +5,6 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <map>
 #include <memory>
 #include <set>
@@ -15,44 +14,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "common/clock.h"
-#include "common/ids.h"
 #include "common/status_reason.h"
 #include "server/jobs/job_service.h"
 #include "server/jobs/library.h"
+#include "tests/support/fake_sources.h"
 #include "tests/unit/server/store/store_test_util.h"
 
 namespace lathe::server {
-
-class FakeClock : public Clock {
- public:
-  absl::Time Now() const override {
-    absl::MutexLock lock(&mutex_);
-    return now_;
-  }
-  void Advance(absl::Duration by) {
-    absl::MutexLock lock(&mutex_);
-    now_ += by;
-  }
-
- private:
-  mutable absl::Mutex mutex_;
-  absl::Time now_ ABSL_GUARDED_BY(mutex_) = absl::FromUnixSeconds(1'700'000'000);
-};
-
-class CountingIds : public IdGenerator {
- public:
-  std::string NewId() override { return absl::StrCat("id", count_.fetch_add(1)); }
-
- private:
-  std::atomic<int> count_{1};
-};
-
-// The middle of the jitter.
-class NoJitter : public RandomSource {
- public:
-  double Uniform() override { return 0.5; }
-};
 
 // Every blob exists unless taken away.
 class FakeBlobs : public BlobSizes {

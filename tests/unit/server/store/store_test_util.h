@@ -3,10 +3,7 @@
 #define LATHE_TESTS_UNIT_SERVER_STORE_STORE_TEST_UTIL_H_
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <atomic>
-#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -15,27 +12,11 @@
 #include "common/clock.h"
 #include "server/store/sqlite_store.h"
 #include "server/store/store.h"
+#include "tests/support/temp_folder.h"
 
 namespace lathe::server {
 
-// A folder that goes with its test.
-class TempFolder {
- public:
-  TempFolder() {
-    static std::atomic<int> count{0};
-    path_ = absl::StrCat(::testing::TempDir(), "/lathe_store_", getpid(), "_", count.fetch_add(1));
-    std::filesystem::create_directories(path_);
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-  std::string File(absl::string_view name) const { return absl::StrCat(path_, "/", name); }
-
- private:
-  std::string path_;
-};
+using lathe::testing::TempFolder;
 
 inline std::unique_ptr<SqliteStore> OpenOrDie(SqliteStoreOptions options,
                                               const Clock* clock = nullptr) {
