@@ -19,6 +19,7 @@
 #include "worker/engine/graph/edit.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
+#include "worker/engine/graph/scratch.h"
 #include "worker/engine/graph/verifier.h"
 #include "worker/engine/graph/writer.h"
 #include "worker/engine/methods/method.h"
@@ -37,6 +38,10 @@ constexpr double kWriteEnd = 0.90;
 
 // Smaller constants are not worth a system call a layer.
 constexpr int64_t kWorthDropping = 64 << 10;
+
+// New constants of up to an eighth of the model's size stay in memory, so that small jobs hardly
+// wait for a disk. More goes to files, so that no recipe holds a second model.
+constexpr int64_t kInMemoryShare = 8;
 
 constexpr int64_t kMaxBinding = int64_t{1} << 31;
 
@@ -182,6 +187,10 @@ absl::Status CompressRun::ReadInput() {
   RETURN_IF_ERROR(CheckTargets(report_.recipe, FindWeights(model_)));
   original_ = CloneModel(model_);
   file_constants_ = LargeBorrowedConstants(original_);
+  if (!request_.scratch_folder.empty()) {
+    model_.scratch = std::make_shared<Scratch>(request_.scratch_folder,
+                                               before.files.file_bytes / kInMemoryShare);
+  }
   Tell(0, "read", kReadEnd, request_.main_file);
   return CheckCancelled();
 }

@@ -33,6 +33,9 @@ struct CompressRequest {
   std::string input_folder;   // holds the model's files
   std::string main_file;      // relative to it
   std::string output_folder;  // must exist and be empty
+  // Where large intermediate results go, so that they are not held in memory; must exist. "": they
+  // stay in memory. Nothing is left there.
+  std::string scratch_folder;
   std::string output_file;  // name of the ONNX file to write there; "" means main_file's base name
   std::string recipe_json;  // any form ParseRecipe takes; validated again here
   std::map<std::string, int64_t> bindings;  // symbolic dimension -> size, for MACs

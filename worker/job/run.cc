@@ -50,6 +50,7 @@ engine::CompressRequest ToRequest(const JobSpec& spec) {
   request.input_folder = spec.input_folder;
   request.main_file = spec.main_file;
   request.output_folder = spec.output_folder;
+  request.scratch_folder = spec.temp_folder;
   request.recipe_json = spec.recipe_json;
   request.bindings = spec.bindings;
   request.threads = spec.threads;

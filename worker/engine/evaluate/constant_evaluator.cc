@@ -9,6 +9,7 @@
 #include "common/checked.h"
 #include "common/status_macros.h"
 #include "worker/engine/evaluate/decode.h"
+#include "worker/engine/graph/sparse.h"
 #include "worker/engine/graph/trace.h"
 #include "worker/engine/ops/op_context.h"
 #include "worker/engine/ops/op_table.h"
@@ -88,6 +89,15 @@ void Combine(std::vector<float>& values, const Shape& dims, const std::vector<fl
   });
 }
 
+// Elements that were copied need not be in memory twice. Few ones (scales, read with every piece of
+// what they scale) may stay.
+void DropDecoded(const Tensor& tensor, int64_t begin, int64_t count) {
+  constexpr int64_t kFewBytes = 64 << 10;
+  const int64_t bits = DTypeBits(tensor.dtype).value_or(0);
+  if (count * bits / 8 < kFewBytes) return;
+  tensor.data.DropPages(begin * bits / 8, count * bits / 8);
+}
+
 std::vector<int64_t> PermutationOf(const Node& node, size_t rank) {
   std::vector<int64_t> perm = node.IntsAttribute("perm");
   if (node.FindAttribute("perm") == nullptr) {
@@ -161,9 +171,10 @@ absl::StatusOr<ConstantPlan> ConstantEvaluator::PlanOf(const Graph* graph, const
   }
   if (const Tensor* tensor = ConstantTensor(*definition)) return ConstantPlan{tensor->dims, true};
   if (definition->kind == Definition::Kind::kSparse) {
-    ASSIGN_OR_RETURN(const DenseValues dense,
-                     DecodeSparse(definition->graph->sparse_initializers.at(definition->name)));
-    return ConstantPlan{dense.dims, false};
+    // Whether its elements fit is told when it is evaluated.
+    ASSIGN_OR_RETURN(const SparseTensor sparse,
+                     ReadSparse(definition->graph->sparse_initializers.at(definition->name)));
+    return ConstantPlan{sparse.dims, false};
   }
   if (definition->kind != Definition::Kind::kNode) {
     return absl::FailedPreconditionError(absl::StrCat("'", value, "' is not a constant"));
@@ -281,6 +292,7 @@ absl::StatusOr<ConstantEvaluator::Piece> ConstantEvaluator::Eval(
       piece.dims[0] = rows->end - rows->begin;
     }
     ASSIGN_OR_RETURN(piece.values, DecodeElements(*tensor, begin, count));
+    DropDecoded(*tensor, begin, count);
     return piece;
   }
   if (definition->kind == Definition::Kind::kSparse) {

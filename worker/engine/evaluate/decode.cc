@@ -1,16 +1,20 @@
 #include "worker/engine/evaluate/decode.h"
 
-#include <onnx/onnx_pb.h>
-
+#include <algorithm>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "common/checked.h"
+#include "common/status_macros.h"
+#include "worker/engine/graph/sparse.h"
 #include "worker/engine/ops/op_context.h"
 #include "worker/engine/ops/value_fact.h"
 
 namespace lathe::engine {
 namespace {
+
+// Decoded at a time, where the whole need not be.
+constexpr int64_t kPieceElements = int64_t{256} << 10;
 
 template <typename T, typename Fn>
 void Convert(const char* in, int64_t count, std::vector<float>& out, Fn&& fn) {
@@ -109,61 +113,44 @@ absl::StatusOr<std::vector<float>> DecodeElements(const Tensor& tensor, int64_t 
   return out;
 }
 
-absl::StatusOr<DenseValues> DecodeSparse(const std::string& serialized) {
-  onnx::SparseTensorProto sparse;
-  if (!sparse.ParseFromString(serialized)) {
-    return absl::InvalidArgumentError("a sparse initializer does not parse");
-  }
+absl::StatusOr<DenseValues> DecodeSparse(const Bytes& serialized) {
+  ASSIGN_OR_RETURN(const SparseTensor sparse, ReadSparse(serialized));
   DenseValues dense;
-  dense.dims.assign(sparse.dims().begin(), sparse.dims().end());
+  dense.dims = sparse.dims;
   if (!IsPlausible(dense.dims)) {
     return absl::InvalidArgumentError("a sparse initializer has an impossible shape");
   }
   const int64_t elements = *CheckedProduct(dense.dims);
-  const auto unpack = [](const onnx::TensorProto& proto,
-                         const std::string& bytes) -> absl::StatusOr<Tensor> {
-    return Tensor::Make("", static_cast<DType>(proto.data_type()),
-                        Shape(proto.dims().begin(), proto.dims().end()), bytes);
-  };
-  std::string value_bytes = sparse.values().raw_data();
-  if (value_bytes.empty()) {
-    for (const float value : sparse.values().float_data()) {
-      value_bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
-    }
-  }
-  std::string index_bytes = sparse.indices().raw_data();
-  if (index_bytes.empty()) {
-    for (const int64_t value : sparse.indices().int64_data()) {
-      index_bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
-    }
-  }
-  const auto values_tensor = unpack(sparse.values(), value_bytes);
-  if (!values_tensor.ok()) return values_tensor.status();
-  const auto index_tensor = unpack(sparse.indices(), index_bytes);
-  if (!index_tensor.ok()) return index_tensor.status();
-  const auto values = DecodeElements(*values_tensor, 0, values_tensor->size());
-  if (!values.ok()) return values.status();
-  const auto indices = index_tensor->ToInt64s();
-  if (!indices.ok()) return indices.status();
+  const int64_t count = sparse.values.size();
   // Flat positions [count], or coordinates [count, rank].
-  const size_t rank = index_tensor->dims.size() == 2 ? dense.dims.size() : 1;
-  if (indices->size() != values->size() * rank) {
+  const size_t rank = sparse.indices.dims.size() == 2 ? dense.dims.size() : 1;
+  if (sparse.indices.size() != SaturatingMul(count, static_cast<int64_t>(rank))) {
     return absl::InvalidArgumentError(
         "a sparse initializer has another number of indices than of values");
   }
+  if (sparse.indices.dtype != DType::kInt64) {
+    return absl::InvalidArgumentError("a sparse initializer has indices that are not int64");
+  }
+  const char* indices = sparse.indices.data.view().data();
   const std::vector<int64_t> strides = Strides(dense.dims);
   dense.values.assign(static_cast<size_t>(elements), 0.0f);
-  for (size_t i = 0; i < values->size(); ++i) {
-    int64_t at = 0;
-    for (size_t d = 0; d < rank; ++d) {
-      const int64_t index = (*indices)[i * rank + d];
-      if (index < 0 || index > kMaxElements) at = elements;
-      at = SaturatingAdd(at, SaturatingMul(index, rank == 1 ? 1 : strides[d]));
+  for (int64_t begin = 0; begin < count; begin += kPieceElements) {
+    const int64_t end = std::min(count, begin + kPieceElements);
+    ASSIGN_OR_RETURN(const std::vector<float> values,
+                     DecodeElements(sparse.values, begin, end - begin));
+    for (const float value : values) {
+      int64_t at = 0;
+      for (size_t d = 0; d < rank; ++d, indices += sizeof(int64_t)) {
+        int64_t index;
+        std::memcpy(&index, indices, sizeof(index));
+        if (index < 0 || index > kMaxElements) at = elements;
+        at = SaturatingAdd(at, SaturatingMul(index, rank == 1 ? 1 : strides[d]));
+      }
+      if (at < 0 || at >= elements) {
+        return absl::InvalidArgumentError("a sparse initializer has an index outside its shape");
+      }
+      dense.values[static_cast<size_t>(at)] = value;
     }
-    if (at < 0 || at >= elements) {
-      return absl::InvalidArgumentError("a sparse initializer has an index outside its shape");
-    }
-    dense.values[static_cast<size_t>(at)] = (*values)[i];
   }
   return dense;
 }

@@ -23,7 +23,7 @@ struct DenseValues {
   Shape dims;
   std::vector<float> values;
 };
-absl::StatusOr<DenseValues> DecodeSparse(const std::string& serialized);
+absl::StatusOr<DenseValues> DecodeSparse(const Bytes& serialized);
 
 // One row's worth of values packed `bits` wide from the low end of each byte, as in com.microsoft's
 // block formats: value i lies in bits [i bits, (i + 1) bits) of `bytes`.

@@ -346,8 +346,7 @@ class Measurer {
                      ReadLinearOperand(before_, before_index_, use.graph, *use.node));
     ASSIGN_OR_RETURN(LinearOperand now, ReadLinearOperand(after_, after_index_, graph, node));
     if (was.in == now.in && was.out == now.out) {
-      MakeOutMajor(&was);
-      MakeOutMajor(&now);
+      Turn(was.out_major, &now);
       measure->parameters_after = static_cast<int64_t>(now.values.size());
       return Finish(
           Compare(was.values.data(), now.values.data(), static_cast<int64_t>(was.values.size())),
@@ -362,22 +361,28 @@ class Measurer {
     if (inner.in != was.in || inner.out != now.in) {
       return absl::UnimplementedError("its factors do not fit together");
     }
-    for (LinearOperand* operand : {&was, &now, &inner}) MakeOutMajor(operand);
+    // The factors turn the way the whole lies: they are smaller.
+    for (LinearOperand* factor : {&now, &inner}) Turn(was.out_major, factor);
     Sums sums;
     sums.nonzero_before = CountNonzero(was.values);
     sums.nonzero_after = CountNonzero(now.values) + CountNonzero(inner.values);
     sums.norm = SquaredNorm(was.values.data(), was.in * was.out, parallel_);
-    sums.change = SquaredResidual(was.out, was.in, now.in, was.values.data(), now.values.data(),
-                                  inner.values.data(), parallel_);
+    const LinearOperand& left = was.out_major ? now : inner;
+    const LinearOperand& right = was.out_major ? inner : now;
+    sums.change =
+        SquaredResidual(was.out_major ? was.out : was.in, was.out_major ? was.in : was.out, now.in,
+                        was.values.data(), left.values.data(), right.values.data(), parallel_);
     measure->parameters_after =
         static_cast<int64_t>(now.values.size()) + static_cast<int64_t>(inner.values.size());
     return Finish(sums, measure);
   }
 
-  static void MakeOutMajor(LinearOperand* operand) {
-    if (operand->out_major) return;
-    operand->values = Transposed(operand->in, operand->out, operand->values.data());
-    operand->out_major = true;
+  static void Turn(bool out_major, LinearOperand* operand) {
+    if (operand->out_major == out_major) return;
+    operand->values = operand->out_major
+                          ? Transposed(operand->out, operand->in, operand->values.data())
+                          : Transposed(operand->in, operand->out, operand->values.data());
+    operand->out_major = out_major;
   }
 
   ScopeIndex before_index_;

@@ -1,5 +1,6 @@
 #include "worker/engine/evaluate/written_model.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -9,10 +10,25 @@
 namespace lathe::engine {
 namespace {
 
+// Large ones a piece at a time: pages of the files that both lie in need not stay in memory.
+bool SameBytes(const Bytes& a, const Bytes& b) {
+  if (a.size() != b.size()) return false;
+  constexpr int64_t kPieceBytes = 4 << 20;
+  for (int64_t at = 0; at < a.size(); at += kPieceBytes) {
+    const auto from = static_cast<size_t>(at);
+    const bool same = a.view().substr(from, kPieceBytes) == b.view().substr(from, kPieceBytes);
+    const int64_t count = std::min(kPieceBytes, a.size() - at);
+    a.DropPages(at, count);
+    b.DropPages(at, count);
+    if (!same) return false;
+  }
+  return true;
+}
+
 std::string TensorDifference(const Tensor& a, const Tensor& b) {
   if (a.dtype != b.dtype) return "its type";
   if (a.dims != b.dims) return "its shape";
-  if (a.data.view() != b.data.view() || a.strings != b.strings) return "its values";
+  if (!SameBytes(a.data, b.data) || a.strings != b.strings) return "its values";
   return "";
 }
 
@@ -69,7 +85,12 @@ std::string GraphDifference(const Graph& a, const Graph& b) {
     const std::string difference = TensorDifference(tensor, found->second);
     if (!difference.empty()) return absl::StrCat("initializer '", name, "': ", difference);
   }
-  if (a.sparse_initializers != b.sparse_initializers) return "the sparse initializers";
+  const bool same_sparse = std::equal(a.sparse_initializers.begin(), a.sparse_initializers.end(),
+                                      b.sparse_initializers.begin(), b.sparse_initializers.end(),
+                                      [](const auto& x, const auto& y) {
+                                        return x.first == y.first && SameBytes(x.second, y.second);
+                                      });
+  if (!same_sparse) return "the sparse initializers";
   const auto names = [](const std::vector<ValueInfo>& infos) {
     std::vector<std::string> out;
     for (const ValueInfo& info : infos) out.push_back(info.name);

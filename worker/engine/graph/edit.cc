@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "worker/engine/graph/scopes.h"
+#include "worker/engine/graph/scratch.h"
 
 namespace lathe::engine {
 namespace {
@@ -121,6 +122,7 @@ bool IsFunctionBody(const Model& model, const Graph& graph) {
 }
 
 void AddConstant(Model& model, Graph& graph, Tensor tensor) {
+  if (model.scratch != nullptr) tensor.data = model.scratch->Keep(std::move(tensor.data));
   if (!IsFunctionBody(model, graph)) {
     // Before IR 4 every initializer of the main graph must also be an input.
     if (model.ir_version < 4 && &graph == model.graph.get() && !graph.IsInput(tensor.name)) {

@@ -316,7 +316,7 @@ absl::Status GraphReader::ReadSparseInitializer(absl::string_view message, const
     if (field.number == 1) name = tensor.name;
   }
   RETURN_IF_ERROR(reader.status());
-  if (!graph.sparse_initializers.try_emplace(name, message).second) {
+  if (!graph.sparse_initializers.try_emplace(name, source_.Borrow(message)).second) {
     return source_.wire.Error(path, message.data(),
                               absl::StrCat("sparse initializer '", name, "' occurs twice"));
   }

@@ -89,7 +89,11 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::st
   if (!S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError(absl::StrCat("'", path, "' is not a regular file"));
   }
-  const auto size = static_cast<size_t>(info.st_size);
+  return OfDescriptor(fd, static_cast<size_t>(info.st_size), path);
+}
+
+absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::OfDescriptor(
+    int fd, size_t size, const std::string& path) {
   if (size == 0) return std::shared_ptr<const MappedFile>(new MappedFile(absl::string_view()));
   void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (address == MAP_FAILED) {

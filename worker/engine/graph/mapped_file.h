@@ -24,6 +24,10 @@ class MappedFile {
   static absl::StatusOr<std::shared_ptr<const MappedFile>> Open(const std::string& folder,
                                                                 const std::string& path,
                                                                 Links links);
+  // Maps `size_bytes` of an open file, which may be closed and unlinked then. INTERNAL when the
+  // system refuses; `path` is for its message.
+  static absl::StatusOr<std::shared_ptr<const MappedFile>> OfDescriptor(int fd, size_t size_bytes,
+                                                                        const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;

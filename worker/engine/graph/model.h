@@ -25,6 +25,7 @@
 
 namespace lathe::engine {
 
+class Scratch;
 struct Graph;
 
 // An attribute of a node. Kinds are numbered as ONNX's AttributeProto.AttributeType.
@@ -120,7 +121,7 @@ struct Graph {
   std::map<std::string, ValueInfo> value_infos;
   // Serialized SparseTensorProtos by the name of their values; passed through, or made by
   // prune_weights with storage: sparse.
-  std::map<std::string, std::string> sparse_initializers;
+  std::map<std::string, Bytes> sparse_initializers;
   std::string doc_string;
   std::string extra;        // quantization_annotation, metadata_props, unknown fields
   Graph* parent = nullptr;  // enclosing graph, or nullptr
@@ -150,6 +151,9 @@ struct Model {
   std::string extra;  // producer, metadata_props, training_info, unknown fields
   // Files the model was read from, main file first, relative to its folder.
   std::vector<std::string> source_files;
+  // Takes large new constants out of memory; null: they stay there. Not part of the model: clones
+  // have none.
+  std::shared_ptr<Scratch> scratch;
 
   int64_t OpsetVersion(absl::string_view domain) const;  // 0 when not imported
 };

@@ -140,7 +140,7 @@ WireBuffer Serializer::TensorProto(const Tensor& tensor) const {
     out.AddMessage(13, StringStringEntryProto("length", absl::StrCat(tensor.byte_size())));
     out.AddInt(14, 1);
   } else {
-    if (tensor.byte_size() > 0) out.AddPayload(9, tensor.data.view());
+    if (tensor.byte_size() > 0) out.AddPayload(9, tensor.data);
     AddIfNotEmpty(out, 12, tensor.doc_string);
   }
   out.AddFields(tensor.extra);

@@ -96,11 +96,6 @@ class TensorReader {
                            std::string& out) const;
   absl::Status Error(absl::string_view problem) const;
 
-  Bytes BorrowBytes(absl::string_view bytes) const {
-    return source_.mapped ? Bytes::Map(bytes, source_.keep_alive)
-                          : Bytes::Borrow(bytes, source_.keep_alive);
-  }
-
   const TensorSource& source_;
   const absl::string_view message_;
   const FieldPath& path_;
@@ -241,7 +236,7 @@ absl::Status TensorReader::ReadElements() {
     if (!bytes.ok()) return Error(bytes.status().message());
     tensor_.data = *std::move(bytes);
   } else if (raw_.has_value()) {
-    tensor_.data = BorrowBytes(*raw_);
+    tensor_.data = source_.Borrow(*raw_);
   } else if (typed_field_ != 0) {
     RETURN_IF_ERROR(ReadTyped(*expected));
   }
@@ -259,7 +254,7 @@ absl::Status TensorReader::ReadUnknownType() {
     if (!bytes.ok()) return Error(bytes.status().message());
     tensor_.data = *std::move(bytes);
   } else if (raw_.has_value()) {
-    tensor_.data = BorrowBytes(*raw_);
+    tensor_.data = source_.Borrow(*raw_);
   } else if (typed_field_ != 0) {
     WireReader reader(source_.wire, message_, path_);
     WireField field;
@@ -305,7 +300,7 @@ absl::Status TensorReader::ReadTyped(int64_t expected_bytes) {
     const bool fixed = typed_field_ == kFloatData || typed_field_ == kDoubleData;
     if (fixed && typed_occurrences_ == 1 && field.type == WireType::kBytes) {
       // Packed floats are what raw_data is: little-endian, one after the other.
-      tensor_.data = BorrowBytes(field.payload);
+      tensor_.data = source_.Borrow(field.payload);
       return absl::OkStatus();
     }
     if (elements.empty()) {

@@ -20,6 +20,10 @@ struct TensorSource {
   ExternalData& external;
   // keep_alive is a mapped file.
   bool mapped = false;
+
+  Bytes Borrow(absl::string_view bytes) const {
+    return mapped ? Bytes::Map(bytes, keep_alive) : Bytes::Borrow(bytes, keep_alive);
+  }
 };
 
 // `message` is a serialized TensorProto inside source.wire.bytes. raw_data, a single packed

@@ -6,7 +6,7 @@ namespace lathe::engine {
 namespace {
 
 // Below this, copying costs less than keeping a reference.
-constexpr size_t kReferenceBytes = 1024;
+constexpr int64_t kReferenceBytes = 1024;
 
 constexpr uint32_t Number(WireType type) { return static_cast<uint32_t>(type); }
 
@@ -36,12 +36,22 @@ void WireBuffer::AddString(uint32_t field, absl::string_view value) {
   text_.append(value.data(), value.size());
 }
 
-void WireBuffer::AddPayload(uint32_t field, absl::string_view value) {
-  if (value.size() < kReferenceBytes) return AddString(field, value);
-  AddTag(field, Number(WireType::kBytes));
-  AddVarint(value.size());
+void WireBuffer::AddPayload(uint32_t field, const Bytes& value) {
+  if (value.size() < kReferenceBytes) return AddString(field, value.view());
+  AddStart(field, value.size());
   references_.push_back({text_.size(), value});
-  referenced_bytes_ += static_cast<int64_t>(value.size());
+  referenced_bytes_ += value.size();
+}
+
+void WireBuffer::AddStart(uint32_t field, int64_t bytes) {
+  AddTag(field, Number(WireType::kBytes));
+  AddVarint(static_cast<uint64_t>(bytes));
+}
+
+int64_t WireBuffer::SizeWithPayload(uint32_t field, int64_t bytes) const {
+  WireBuffer start;
+  start.AddStart(field, bytes);
+  return size() + start.size() + bytes;
 }
 
 void WireBuffer::AddMessage(uint32_t field, const WireBuffer& message) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "worker/engine/tensor/tensor.h"
 
 namespace lathe::engine {
 
@@ -16,8 +17,10 @@ class WireBuffer {
   void AddInt(uint32_t field, int64_t value);
   void AddFloat(uint32_t field, float value);
   void AddString(uint32_t field, absl::string_view value);
-  // As AddString, but large values are referenced: `value` must outlive the buffer.
-  void AddPayload(uint32_t field, absl::string_view value);
+  // As AddString, but large values are referenced.
+  void AddPayload(uint32_t field, const Bytes& value);
+  // Tag and length of a value of `bytes` bytes that somebody else appends.
+  void AddStart(uint32_t field, int64_t bytes);
   void AddMessage(uint32_t field, const WireBuffer& message);
   // Fields that are serialized already.
   void AddFields(absl::string_view serialized) {
@@ -26,9 +29,12 @@ class WireBuffer {
 
   // Bytes of the serialized message.
   int64_t size() const { return static_cast<int64_t>(text_.size()) + referenced_bytes_; }
+  // What it would be with a value of `bytes` bytes in `field`.
+  int64_t SizeWithPayload(uint32_t field, int64_t bytes) const;
 
   // Calls fn(absl::string_view) for the pieces of the serialized message, in order, as long as fn
-  // returns true. False when it did not.
+  // returns true. False when it did not. Pieces that lie in mapped files leave memory after their
+  // call.
   template <typename Fn>
   bool ForEachPiece(Fn&& fn) const {
     const absl::string_view text(text_);
@@ -36,7 +42,9 @@ class WireBuffer {
     for (const Reference& reference : references_) {
       if (reference.at > done && !fn(text.substr(done, reference.at - done))) return false;
       done = reference.at;
-      if (!fn(reference.bytes)) return false;
+      const bool go_on = fn(reference.bytes.view());
+      reference.bytes.DropPages();
+      if (!go_on) return false;
     }
     return done == text.size() || fn(text.substr(done));
   }
@@ -44,7 +52,7 @@ class WireBuffer {
  private:
   struct Reference {
     size_t at;  // the bytes stand before text_[at]
-    absl::string_view bytes;
+    Bytes bytes;
   };
 
   void AddVarint(uint64_t value);

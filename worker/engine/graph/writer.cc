@@ -98,6 +98,7 @@ absl::StatusOr<std::vector<WrittenFile>> WriteModel(const Model& model, const st
     data = std::make_unique<OutputFile>(absl::StrCat(folder, "/", data_path));
     for (const Tensor* tensor : plan.tensors) {
       if (!data->AlignTo(AlignmentOf(*tensor)) || !data->Append(tensor->data.view())) break;
+      tensor->data.DropPages();  // a model's size of them would be in memory else
     }
     RETURN_IF_ERROR(data->Finish());
     files.push_back({data_path, data->size()});

@@ -281,7 +281,7 @@ HWY_INLINE void RoundWithin(const float* HWY_RESTRICT w, int64_t count, float in
 }
 
 void Sums(const float* HWY_RESTRICT w, const int8_t* HWY_RESTRICT q, int64_t count, float scale,
-          float zero, bool is_unsigned, double* error, double* signal) {
+          float zero, bool is_unsigned, const float* multipliers, double* error, double* signal) {
   // float64 from the start: the square of a float32 need not be one.
   const D d;
   const hn::Rebind<int32_t, D> di;
@@ -293,7 +293,7 @@ void Sums(const float* HWY_RESTRICT w, const int8_t* HWY_RESTRICT q, int64_t cou
   hn::Vec<hn::Repartition<double, D>> errors[kPairs];
   hn::Vec<hn::Repartition<double, D>> signals[kPairs];
   for (int64_t v = 0; v < kPairs; ++v) errors[v] = signals[v] = hn::Zero(dd);
-  const auto block = [&](const float* x, const int8_t* stored) HWY_ATTR {
+  const auto block = [&](const float* x, const int8_t* stored, const float* times) HWY_ATTR {
     for (int64_t v = 0; v < kVectors; ++v) {
       const V value = hn::LoadU(d, x + v * kWidth);
       const auto integers =
@@ -301,7 +301,9 @@ void Sums(const float* HWY_RESTRICT w, const int8_t* HWY_RESTRICT q, int64_t cou
               ? hn::PromoteTo(di, hn::LoadU(hn::Rebind<uint8_t, D>(),
                                             reinterpret_cast<const uint8_t*>(stored) + v * kWidth))
               : hn::PromoteTo(di, hn::LoadU(hn::Rebind<int8_t, D>(), stored + v * kWidth));
-      const V e = hn::Sub(value, hn::Mul(hn::Sub(hn::ConvertTo(d, integers), z), s));
+      V decoded = hn::Mul(hn::Sub(hn::ConvertTo(d, integers), z), s);
+      if (times != nullptr) decoded = hn::Mul(decoded, hn::LoadU(d, times + v * kWidth));
+      const V e = hn::Sub(value, decoded);
       const auto add = [&](auto half_e, auto half_w, int64_t at) HWY_ATTR {
         const auto wide_e = hn::PromoteTo(dd, half_e);
         const auto wide_w = hn::PromoteTo(dd, half_w);
@@ -313,14 +315,20 @@ void Sums(const float* HWY_RESTRICT w, const int8_t* HWY_RESTRICT q, int64_t cou
     }
   };
   int64_t i = 0;
-  for (; i + kSlots <= count; i += kSlots) block(w + i, q + i);
+  if (multipliers == nullptr) {
+    for (; i + kSlots <= count; i += kSlots) block(w + i, q + i, nullptr);
+  } else {
+    for (; i + kSlots <= count; i += kSlots) block(w + i, q + i, multipliers + i);
+  }
   if (i < count) {
     HWY_ALIGN float rest[kSlots] = {};
+    HWY_ALIGN float times[kSlots] = {};
     HWY_ALIGN int8_t stored[kSlots];
     std::fill(stored, stored + kSlots, static_cast<int8_t>(static_cast<int32_t>(zero)));
     std::copy(w + i, w + count, rest);
     std::copy(q + i, q + count, stored);
-    block(rest, stored);
+    if (multipliers != nullptr) std::copy(multipliers + i, multipliers + count, times);
+    block(rest, stored, multipliers == nullptr ? nullptr : times);
   }
   const auto fold = [&](const hn::Vec<hn::Repartition<double, D>>* sums) HWY_ATTR {
     HWY_ALIGN double slots[kSlots];
@@ -331,6 +339,15 @@ void Sums(const float* HWY_RESTRICT w, const int8_t* HWY_RESTRICT q, int64_t cou
   };
   *error = fold(errors);
   *signal = fold(signals);
+}
+
+void Divide(const float* HWY_RESTRICT w, const float* HWY_RESTRICT by, int64_t count,
+            float* HWY_RESTRICT out) {
+  const D d;
+  int64_t i = 0;
+  for (; i + kWidth <= count; i += kWidth)
+    hn::StoreU(hn::Div(hn::LoadU(d, w + i), hn::LoadU(d, by + i)), d, out + i);
+  for (; i < count; ++i) out[i] = w[i] / by[i];
 }
 
 void Pack(const int8_t* HWY_RESTRICT q, int64_t count, uint8_t* HWY_RESTRICT out) {
@@ -448,6 +465,7 @@ HWY_EXPORT(SymmetricScales);
 HWY_EXPORT(Search);
 HWY_EXPORT(RoundAll);
 HWY_EXPORT(Sums);
+HWY_EXPORT(Divide);
 HWY_EXPORT(Pack);
 HWY_EXPORT(RoundAllSets);
 
@@ -531,10 +549,10 @@ void RoundSets(const float* w, int64_t count, int64_t set_length, int bits, bool
 }
 
 SquaredSums SetError(const float* w, const int8_t* q, int64_t count, const RoundingRule& rule,
-                     const SetScale& s) {
+                     const SetScale& s, const float* multipliers) {
   SquaredSums out;
   HWY_DYNAMIC_DISPATCH(Sums)
-  (w, q, count, s.scale, static_cast<float>(s.zero_point), !rule.symmetric, &out.error,
+  (w, q, count, s.scale, static_cast<float>(s.zero_point), !rule.symmetric, multipliers, &out.error,
    &out.signal);
   return out;
 }
@@ -543,28 +561,8 @@ void PackNibbles(const int8_t* q, int64_t count, uint8_t* out) {
   HWY_DYNAMIC_DISPATCH(Pack)(q, count, out);
 }
 
-namespace {
-
-template <typename T>
-void TransposeTiles(const T* in, int64_t rows, int64_t columns, T* out) {
-  constexpr int64_t kTile = 32;
-  for (int64_t r = 0; r < rows; r += kTile) {
-    for (int64_t c = 0; c < columns; c += kTile) {
-      for (int64_t i = r; i < std::min(rows, r + kTile); ++i) {
-        for (int64_t j = c; j < std::min(columns, c + kTile); ++j)
-          out[j * rows + i] = in[i * columns + j];
-      }
-    }
-  }
-}
-
-}  // namespace
-
-void TransposeFloats(const float* in, int64_t rows, int64_t columns, float* out) {
-  TransposeTiles(in, rows, columns, out);
-}
-void TransposeBytes(const int8_t* in, int64_t rows, int64_t columns, int8_t* out) {
-  TransposeTiles(in, rows, columns, out);
+void DivideEach(const float* w, const float* by, int64_t count, float* out) {
+  HWY_DYNAMIC_DISPATCH(Divide)(w, by, count, out);
 }
 
 }  // namespace lathe::engine

@@ -57,21 +57,21 @@ void RoundSet(const float* w, int64_t count, const RoundingRule& rule, const Set
 void RoundSets(const float* w, int64_t count, int64_t set_length, int bits, bool nibbles,
                uint8_t* out, float* scales);
 
-// Sum of (w - decoded q)^2, and of w^2.
+// Sum of (w - decoded q)^2, and of w^2. `multipliers`: null, or a number for each element by which
+// what is decoded is multiplied.
 struct SquaredSums {
   double error = 0;
   double signal = 0;
 };
 SquaredSums SetError(const float* w, const int8_t* q, int64_t count, const RoundingRule& rule,
-                     const SetScale& s);
+                     const SetScale& s, const float* multipliers = nullptr);
+
+// out[i] = w[i] / by[i].
+void DivideEach(const float* w, const float* by, int64_t count, float* out);
 
 // Packs pairs of 4-bit values, low nibble first; the last byte of an odd count is padded with 0.
 // out: (count + 1) / 2 bytes.
 void PackNibbles(const int8_t* q, int64_t count, uint8_t* out);
-
-// rows x columns -> columns x rows, in tiles.
-void TransposeFloats(const float* in, int64_t rows, int64_t columns, float* out);
-void TransposeBytes(const int8_t* in, int64_t rows, int64_t columns, int8_t* out);
 
 }  // namespace lathe::engine
 

@@ -89,8 +89,8 @@ class FactorPair {
       left = std::move(swapped);
       std::swap(m, n);
     }
-    left_ = MakeFactor("_low_rank_left", {m, rank}, left);
-    right_ = MakeFactor("_low_rank_right", {rank, n}, right);
+    left_ = MakeFactor("_low_rank_left", {m, rank}, std::move(left));
+    right_ = MakeFactor("_low_rank_right", {rank, n}, std::move(right));
   }
 
   // The left factor of the matrix as a use sees it, in type `seen`.
@@ -112,7 +112,7 @@ class FactorPair {
   }
 
  private:
-  Tensor MakeFactor(const char* suffix, Shape dims, const std::vector<float>& values) {
+  Tensor MakeFactor(const char* suffix, Shape dims, std::vector<float> values) {
     dims.resize(static_cast<size_t>(tensor_rank_), 1);
     return Tensor::Make(names_.Fresh(absl::StrCat(weight_.source.value, suffix)), weight_.dtype,
                         std::move(dims), EncodeAs(weight_.dtype, values))

@@ -1,6 +1,7 @@
 #include "worker/engine/methods/input_scales.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace lathe::engine {
@@ -8,6 +9,7 @@ namespace {
 
 constexpr double kWorth = 0.933;  // squared error that is 0.3 dB lower
 constexpr int64_t kFewestInputs = 16;
+constexpr std::array<double, 4> kPowers = {0.25, 0.5, 0.75, 1.0};
 
 // dims around an axis: [outer, length, inner].
 struct View {
@@ -24,100 +26,124 @@ View Around(const Shape& dims, int axis) {
   return view;
 }
 
+// Root of each input's sum of squares.
+std::vector<double> Norms(const Tensor& w, const View& view, Parallel& parallel) {
+  constexpr int64_t kPieceElements = int64_t{64} << 10;
+  const int64_t eighth = std::max<int64_t>(16, (view.length + 7) / 8);
+  const int64_t a_piece = std::clamp<int64_t>(kPieceElements / view.inner, 1, eighth);
+  std::vector<double> norms(static_cast<size_t>(view.length), 0);
+  parallel.Run((view.length + a_piece - 1) / a_piece, [&](int64_t piece) {
+    const int64_t begin = piece * a_piece;
+    const int64_t end = std::min(view.length, begin + a_piece);
+    ReadRoom room;
+    for (int64_t o = 0; o < view.outer; ++o) {
+      const float* at =
+          ReadElements(w, (o * view.length + begin) * view.inner, (end - begin) * view.inner, room);
+      for (int64_t k = begin; k < end; ++k) {
+        double sum = 0;
+        for (int64_t i = 0; i < view.inner; ++i, ++at) sum += static_cast<double>(*at) * *at;
+        norms[static_cast<size_t>(k)] += sum;
+      }
+    }
+    for (int64_t k = begin; k < end; ++k) {
+      double& norm = norms[static_cast<size_t>(k)];
+      norm = std::sqrt(norm);
+    }
+  });
+  return norms;
+}
+
 }  // namespace
 
-void ScaleInputs(std::vector<float>& w, const Shape& dims, int axis,
-                 const std::vector<float>& scales, bool divide) {
-  const View view = Around(dims, axis);
-  float* at = w.data();
-  for (int64_t o = 0; o < view.outer; ++o) {
-    for (int64_t k = 0; k < view.length; ++k) {
-      const float s = scales[static_cast<size_t>(k)];
-      for (int64_t i = 0; i < view.inner; ++i, ++at) *at = divide ? *at / s : *at * s;
-    }
+std::vector<float> InputDivisors(const Shape& dims, const QuantizedLayout& layout, int axis,
+                                 const std::vector<float>& input_scales) {
+  if (input_scales.empty()) return {};
+  int64_t length = 1;
+  int64_t after = 1;  // elements of a row from one input to the next
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (layout.kept_axes[i]) continue;
+    length *= dims[i];
+    if (static_cast<int>(i) > axis) after *= dims[i];
   }
+  std::vector<float> divisors(static_cast<size_t>(length));
+  for (int64_t j = 0; j < length; ++j) {
+    const auto input = static_cast<size_t>(j / after) % input_scales.size();
+    divisors[static_cast<size_t>(j)] = input_scales[input];
+  }
+  return divisors;
 }
 
-SquaredSums ErrorWithInputScales(const std::vector<float>& w, const Shape& dims, int axis,
-                                 const std::vector<float>& input_scales, const QuantizedTensor& q,
-                                 const QuantizedLayout& layout, bool symmetric) {
-  // Position of a scale by index: strides of the scale's dims, 0 where it is broadcast.
-  std::vector<int64_t> strides(dims.size(), 0);
-  int64_t step = 1;
-  for (int i = static_cast<int>(dims.size()) - 1; i >= 0; --i) {
-    if (layout.scale_dims[static_cast<size_t>(i)] != 1) strides[static_cast<size_t>(i)] = step;
-    step *= layout.scale_dims[static_cast<size_t>(i)];
-  }
-  SquaredSums sums;
-  std::vector<int64_t> index(dims.size(), 0);
-  int64_t scale = 0;
-  for (size_t flat = 0; flat < w.size(); ++flat) {
-    const auto s = static_cast<size_t>(scale);
-    const char byte = q.integers[flat];
-    const float zero =
-        symmetric ? 0.0f : static_cast<float>(static_cast<uint8_t>(q.zero_points[s]));
-    const float value = symmetric ? static_cast<float>(static_cast<int8_t>(byte))
-                                  : static_cast<float>(static_cast<uint8_t>(byte));
-    const float r = input_scales.empty()
-                        ? 1.0f
-                        : input_scales[static_cast<size_t>(index[static_cast<size_t>(axis)])];
-    const double e =
-        static_cast<double>(w[flat]) - static_cast<double>((value - zero) * q.scales[s] * r);
-    sums.error += e * e;
-    sums.signal += static_cast<double>(w[flat]) * w[flat];
-    for (int d = static_cast<int>(dims.size()) - 1; d >= 0; --d) {
-      scale += strides[static_cast<size_t>(d)];
-      if (++index[static_cast<size_t>(d)] < dims[static_cast<size_t>(d)]) break;
-      scale -= strides[static_cast<size_t>(d)] * dims[static_cast<size_t>(d)];
-      index[static_cast<size_t>(d)] = 0;
-    }
-  }
-  return sums;
-}
-
-std::vector<float> FindInputScales(const std::vector<float>& w, const Shape& dims, int axis,
-                                   const QuantizedLayout& layout, const RoundingRule& rule,
-                                   Parallel& parallel) {
-  const View view = Around(dims, axis);
+std::vector<float> FindInputScales(const Tensor& w, int axis, const QuantizedLayout& layout,
+                                   const RoundingRule& rule, Parallel& parallel) {
+  const View view = Around(w.dims, axis);
   if (view.length < kFewestInputs) return {};
-  std::vector<double> rms(static_cast<size_t>(view.length), 0);
-  const float* at = w.data();
-  for (int64_t o = 0; o < view.outer; ++o) {
-    for (int64_t k = 0; k < view.length; ++k) {
-      double sum = 0;
-      for (int64_t i = 0; i < view.inner; ++i, ++at) sum += static_cast<double>(*at) * *at;
-      rms[static_cast<size_t>(k)] += sum;
-    }
-  }
-  for (double& r : rms) r = std::sqrt(r);
-  std::vector<double> sorted = rms;
+  const std::vector<double> norms = Norms(w, view, parallel);
+  std::vector<double> sorted = norms;
   std::nth_element(sorted.begin(), sorted.begin() + view.length / 2, sorted.end());
   const double median = sorted[static_cast<size_t>(view.length / 2)];
   if (!(median > 0)) return {};
+
+  // Candidate 0 has no scales.
+  constexpr size_t kCandidates = kPowers.size() + 1;
+  std::array<std::vector<float>, kCandidates> scales;
+  std::array<std::vector<float>, kCandidates> divisors;
+  for (size_t c = 1; c < kCandidates; ++c) {
+    for (const double norm : norms) {
+      // Inputs that are all zeros, or nearly, keep a scale that cannot overflow.
+      scales[c].push_back(
+          static_cast<float>(std::pow(std::clamp(norm / median, 1e-3, 1e3), kPowers[c - 1])));
+    }
+    divisors[c] = InputDivisors(w.dims, layout, axis, scales[c]);
+  }
   RoundingRule plain = rule;
   plain.clip_mse = false;
-  const auto error_of = [&](const std::vector<float>& scales) {
-    std::vector<float> scaled = w;
-    if (!scales.empty()) ScaleInputs(scaled, dims, axis, scales, /*divide=*/true);
-    const QuantizedTensor q = QuantizeTensor(scaled, dims, layout, plain, /*nibbles=*/false,
-                                             /*half_scales=*/false, parallel);
-    return ErrorWithInputScales(w, dims, axis, scales, q, layout, rule.symmetric).error;
-  };
-  std::vector<float> best;
-  double least = error_of({}) * kWorth;
-  for (const double power : {0.25, 0.5, 0.75, 1.0}) {
-    std::vector<float> scales;
-    for (const double r : rms) {
-      // Inputs that are all zeros, or nearly, keep a scale that cannot overflow.
-      scales.push_back(static_cast<float>(std::pow(std::clamp(r / median, 1e-3, 1e3), power)));
+  // All candidates while a piece is in the cache.
+  const RowOrder order = RowsOf(w.dims, layout);
+  const int64_t rows_a_piece = RowsAPiece(order);
+  const int64_t pieces = (order.rows() + rows_a_piece - 1) / rows_a_piece;
+  std::vector<std::array<double, kCandidates>> errors(static_cast<size_t>(pieces));
+  parallel.Run(pieces, [&](int64_t piece) {
+    const int64_t begin = piece * rows_a_piece;
+    const int64_t end = std::min(order.rows(), begin + rows_a_piece);
+    const int64_t length = order.length();
+    ReadRoom room;
+    std::vector<float> divided(static_cast<size_t>(length));
+    std::vector<int8_t> q(static_cast<size_t>(length));
+    std::array<double, kCandidates> sums = {};
+    const float* row = ReadRows(w, order, begin, end, room);
+    for (int64_t r = begin; r < end; ++r, row += length) {
+      for (size_t c = 0; c < kCandidates; ++c) {
+        const float* in = row;
+        if (c > 0) {
+          DivideEach(row, divisors[c].data(), length, divided.data());
+          in = divided.data();
+        }
+        SetScale s;
+        if (plain.symmetric) {
+          RoundSets(in, length, length, plain.bits, /*nibbles=*/false,
+                    reinterpret_cast<uint8_t*>(q.data()), &s.scale);
+        } else {
+          s = FindScale(in, length, plain);
+          RoundSet(in, length, plain, s, q.data());
+        }
+        sums[c] +=
+            SetError(row, q.data(), length, plain, s, c > 0 ? divisors[c].data() : nullptr).error;
+      }
     }
-    const double error = error_of(scales);
-    if (error < least) {
-      least = error;
-      best = std::move(scales);
-    }
+    errors[static_cast<size_t>(piece)] = sums;
+  });
+  std::array<double, kCandidates> total = {};
+  for (const auto& sums : errors) {
+    for (size_t c = 0; c < kCandidates; ++c) total[c] += sums[c];
   }
-  return best;
+  size_t best = 0;
+  double least = total[0] * kWorth;
+  for (size_t c = 1; c < kCandidates; ++c) {
+    if (total[c] >= least) continue;
+    least = total[c];
+    best = c;
+  }
+  return scales[best];
 }
 
 }  // namespace lathe::engine

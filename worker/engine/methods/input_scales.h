@@ -18,20 +18,14 @@
 
 namespace lathe::engine {
 
-// The scales along `axis` of `dims` that are worth their bytes (at least 0.3 dB better), or none.
-// `layout` is per channel.
-std::vector<float> FindInputScales(const std::vector<float>& w, const Shape& dims, int axis,
-                                   const QuantizedLayout& layout, const RoundingRule& rule,
-                                   Parallel& parallel);
+// The scales along `axis` of `w` that are worth their bytes (at least 0.3 dB better), or none.
+// `layout` is per channel; `w` has a float type and finite values.
+std::vector<float> FindInputScales(const Tensor& w, int axis, const QuantizedLayout& layout,
+                                   const RoundingRule& rule, Parallel& parallel);
 
-// Divides (or multiplies) each slice along `axis` by its scale.
-void ScaleInputs(std::vector<float>& w, const Shape& dims, int axis,
-                 const std::vector<float>& scales, bool divide);
-
-// Squared error and norm of w against its rounded form; `q` holds one byte an element.
-SquaredSums ErrorWithInputScales(const std::vector<float>& w, const Shape& dims, int axis,
-                                 const std::vector<float>& input_scales, const QuantizedTensor& q,
-                                 const QuantizedLayout& layout, bool symmetric);
+// The scale of each element of a row of the layout, for QuantizeTensor; empty without scales.
+std::vector<float> InputDivisors(const Shape& dims, const QuantizedLayout& layout, int axis,
+                                 const std::vector<float>& input_scales);
 
 }  // namespace lathe::engine
 

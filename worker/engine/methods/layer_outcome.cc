@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/recipe/catalogue.h"
+#include "worker/engine/methods/magnitude_selection.h"
 
 namespace lathe::engine {
 
@@ -58,6 +59,11 @@ Tensor* MutableSource(const Weight& weight) {
   }
   Attribute* value = weight.source.constant->FindAttribute("value");
   return value != nullptr && value->tensors.size() == 1 ? &value->tensors[0] : nullptr;
+}
+
+absl::Status CheckFinite(const Weight& weight, Parallel& parallel) {
+  if (AllFinite(SourceTensor(weight), parallel)) return absl::OkStatus();
+  return ReadWeight(weight).status();  // names the layer, the element and what it is
 }
 
 absl::Status StartLayer(StepContext& ctx, size_t index, size_t count, const std::string& name) {

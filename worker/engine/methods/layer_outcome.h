@@ -34,6 +34,10 @@ void SetError(LayerOutcome& outcome, double squared_change, double squared_norm)
 // The weight's constant, to be changed in place; nullptr when it is not a dense one.
 Tensor* MutableSource(const Weight& weight);
 
+// Error of ReadWeight (graph/layers.h) for a dense weight with values that are NaN or infinite,
+// found without a copy of them.
+absl::Status CheckFinite(const Weight& weight, Parallel& parallel);
+
 // Reports progress ahead of layer `index` of `count`. CANCELLED when the job was.
 absl::Status StartLayer(StepContext& ctx, size_t index, size_t count, const std::string& name);
 

@@ -72,7 +72,7 @@ class LowRank {
       outcome.skipped_reason = TooLarge(request, request.rank, useful, false);
       return absl::OkStatus();
     }
-    ASSIGN_OR_RETURN(const std::vector<float> values, ReadWeight(weight));
+    ASSIGN_OR_RETURN(std::vector<float> values, ReadWeight(weight));
     absl::StatusOr<LowRankFactors> factors =
         FactorLowRank(view.m, view.n, values, request, ctx_.parallel);
     if (!factors.ok()) {
@@ -88,7 +88,7 @@ class LowRank {
       outcome.skipped_reason = "all its values are zero";
       return absl::OkStatus();
     }
-    return Replace(weight, view, values, *std::move(factors), outcome);
+    return Replace(weight, view, std::move(values), *std::move(factors), outcome);
   }
 
   LowRankRequest Request(const MatrixView& view, int64_t useful, uint64_t seed) const {
@@ -118,9 +118,8 @@ class LowRank {
                         " save anything");
   }
 
-  absl::Status Replace(const Weight& weight, const MatrixView& view,
-                       const std::vector<float>& values, LowRankFactors factors,
-                       LayerOutcome& outcome) {
+  absl::Status Replace(const Weight& weight, const MatrixView& view, std::vector<float> values,
+                       LowRankFactors factors, LayerOutcome& outcome) {
     const int64_t r = factors.rank;
     std::vector<float> root(static_cast<size_t>(r));
     for (size_t j = 0; j < root.size(); ++j) root[j] = std::sqrt(factors.s[j]);
@@ -141,6 +140,7 @@ class LowRank {
     const double change = SquaredResidual(view.m, view.n, r, values.data(), rounded_left->data(),
                                           rounded_right->data(), ctx_.parallel);
     SetError(outcome, change, SquaredNorm(values.data(), view.m * view.n, ctx_.parallel));
+    std::vector<float>().swap(values);  // the factors may be nearly as large
     outcome.rank = r;
     outcome.scheme =
         absl::StrCat("rank ", r, " of ", std::min(view.m, view.n), ", ", factors.algorithm);

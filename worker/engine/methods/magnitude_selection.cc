@@ -122,37 +122,42 @@ PieceSums WritePiece(const char* in, char* out, const Piece& piece, Key below, i
   return sums;
 }
 
+// One tensor after the other: the sink may put its new bytes away before the next one's are made.
 template <typename Key>
-std::vector<ZeroedTensor> Write(std::span<const Tensor* const> tensors,
-                                const std::vector<Piece>& pieces, Key below,
-                                const std::vector<int64_t>& ties, Parallel& parallel) {
-  std::vector<std::string> bytes(tensors.size());
+void Write(std::span<const Tensor* const> tensors, const std::vector<Piece>& pieces, Key below,
+           const std::vector<int64_t>& ties, Parallel& parallel, const ZeroedSink& sink) {
+  size_t first = 0;  // piece of the tensor
   for (size_t t = 0; t < tensors.size(); ++t) {
-    bytes[t].resize(static_cast<size_t>(tensors[t]->byte_size()));
-  }
-  std::vector<PieceSums> sums(pieces.size());
-  parallel.Run(static_cast<int64_t>(pieces.size()), [&](int64_t p) {
-    const Piece& piece = pieces[p];
-    const Tensor& tensor = *tensors[piece.tensor];
-    WithType(tensor.dtype, [&](auto type) {
-      sums[p] = WritePiece<Key, decltype(type)>(tensor.data.view().data(),
-                                                bytes[piece.tensor].data(), piece, below, ties[p]);
+    const Tensor& tensor = *tensors[t];
+    size_t end = first;
+    while (end < pieces.size() && pieces[end].tensor == t) ++end;
+    std::string bytes(static_cast<size_t>(tensor.byte_size()), '\0');
+    std::vector<PieceSums> sums(end - first);
+    parallel.Run(static_cast<int64_t>(sums.size()), [&](int64_t p) {
+      const Piece& piece = pieces[first + static_cast<size_t>(p)];
+      WithType(tensor.dtype, [&](auto type) {
+        using Type = decltype(type);
+        sums[p] = WritePiece<Key, Type>(tensor.data.view().data(), bytes.data(), piece, below,
+                                        ties[first + static_cast<size_t>(p)]);
+        constexpr auto kWidth = static_cast<int64_t>(sizeof(typename Type::Storage));
+        tensor.data.DropPages(piece.begin * kWidth, (piece.end - piece.begin) * kWidth);
+      });
     });
-  });
-  std::vector<ZeroedTensor> out(tensors.size());
-  for (size_t p = 0; p < pieces.size(); ++p) {
-    ZeroedTensor& tensor = out[pieces[p].tensor];
-    tensor.zeros += sums[p].zeros;
-    tensor.squared_norm += sums[p].squared_norm;
-    tensor.squared_change += sums[p].squared_change;
+    ZeroedTensor out;
+    for (const PieceSums& s : sums) {
+      out.zeros += s.zeros;
+      out.squared_norm += s.squared_norm;
+      out.squared_change += s.squared_change;
+    }
+    out.data = Bytes::Own(std::move(bytes));
+    sink(t, std::move(out));
+    first = end;
   }
-  for (size_t t = 0; t < tensors.size(); ++t) out[t].data = Bytes::Own(std::move(bytes[t]));
-  return out;
 }
 
 template <typename Key>
-std::vector<ZeroedTensor> Select(std::span<const Tensor* const> tensors, int64_t count,
-                                 Parallel& parallel) {
+void Select(std::span<const Tensor* const> tensors, int64_t count, Parallel& parallel,
+            const ZeroedSink& sink) {
   constexpr int kKeyBits = 8 * sizeof(Key) - 1;  // the sign is off
   const std::vector<Piece> pieces = Cut(tensors);
   std::vector<std::array<int32_t, kDigits>> histograms(pieces.size());
@@ -178,6 +183,8 @@ std::vector<ZeroedTensor> Select(std::span<const Tensor* const> tensors, int64_t
           const Key key = MagnitudeBits<Key, Type>(Load<typename Type::Storage>(data, i));
           if ((key >> above) == prefix) ++histogram[(key >> shift) & mask];
         }
+        constexpr auto kWidth = static_cast<int64_t>(sizeof(typename Type::Storage));
+        tensor.data.DropPages(piece.begin * kWidth, (piece.end - piece.begin) * kWidth);
       });
     });
     Key digit = 0;
@@ -195,17 +202,17 @@ std::vector<ZeroedTensor> Select(std::span<const Tensor* const> tensors, int64_t
     ties = std::min(ties, wanted);
     wanted -= ties;
   }
-  return Write<Key>(tensors, pieces, prefix, equal, parallel);
+  Write<Key>(tensors, pieces, prefix, equal, parallel, sink);
 }
 
 }  // namespace
 
-std::vector<ZeroedTensor> ZeroSmallest(std::span<const Tensor* const> tensors, int64_t count,
-                                       Parallel& parallel) {
+void ZeroSmallest(std::span<const Tensor* const> tensors, int64_t count, Parallel& parallel,
+                  const ZeroedSink& sink) {
   const bool wide = std::any_of(tensors.begin(), tensors.end(),
                                 [](const Tensor* t) { return t->dtype == DType::kDouble; });
-  return wide ? Select<uint64_t>(tensors, count, parallel)
-              : Select<uint32_t>(tensors, count, parallel);
+  wide ? Select<uint64_t>(tensors, count, parallel, sink)
+       : Select<uint32_t>(tensors, count, parallel, sink);
 }
 
 ZeroedTensor ZeroBelow(const Tensor& tensor, double epsilon, Parallel& parallel) {
@@ -220,9 +227,10 @@ ZeroedTensor ZeroBelow(const Tensor& tensor, double epsilon, Parallel& parallel)
   const Tensor* tensors[] = {&tensor};
   const std::vector<Piece> pieces = Cut(tensors);
   const uint64_t below = MagnitudeBits<uint64_t, Float64>(rounded);
-  std::vector<ZeroedTensor> out =
-      Write<uint64_t>(tensors, pieces, below, std::vector<int64_t>(pieces.size(), 0), parallel);
-  return std::move(out.front());
+  ZeroedTensor out;
+  Write<uint64_t>(tensors, pieces, below, std::vector<int64_t>(pieces.size(), 0), parallel,
+                  [&out](size_t, ZeroedTensor zeroed) { out = std::move(zeroed); });
+  return out;
 }
 
 bool AllFinite(const Tensor& tensor, Parallel& parallel) {
@@ -235,7 +243,11 @@ bool AllFinite(const Tensor& tensor, Parallel& parallel) {
       const char* data = tensor.data.view().data();
       bool good = true;
       for (int64_t i = pieces[p].begin; i < pieces[p].end; ++i) {
-        good = good && std::isfinite(Type::Value(Load<typename Type::Storage>(data, i)));
+        if constexpr (std::is_same_v<Type, Float32>) {  // a loop that compilers vectorize
+          good &= (Load<uint32_t>(data, i) & 0x7F800000) != 0x7F800000;
+        } else {
+          good &= std::isfinite(Type::Value(Load<typename Type::Storage>(data, i)));
+        }
       }
       if (!good) finite.store(false, std::memory_order_relaxed);
     });

@@ -3,6 +3,7 @@
 #define LATHE_WORKER_ENGINE_METHODS_MAGNITUDE_SELECTION_H_
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -25,10 +26,14 @@ struct ZeroedTensor {
 // 0 <= count <= their elements in all.
 //
 // Linear in the elements: a radix selection on the bits of the magnitudes, 11 bits a pass (three
-// passes, six where a float64 is among them), plus one to write; beside the new bytes it takes
-// 8 KiB for each 256 Ki elements. The answer does not depend on the number of threads.
-std::vector<ZeroedTensor> ZeroSmallest(std::span<const Tensor* const> tensors, int64_t count,
-                                       Parallel& parallel);
+// passes, six where a float64 is among them), plus one to write; beside one tensor's new bytes it
+// takes 8 KiB for each 256 Ki elements. The answer does not depend on the number of threads.
+//
+// Calls `sink` with an index of `tensors` and what became of that one, in order. From then on that
+// tensor is not looked at any more.
+using ZeroedSink = std::function<void(size_t, ZeroedTensor)>;
+void ZeroSmallest(std::span<const Tensor* const> tensors, int64_t count, Parallel& parallel,
+                  const ZeroedSink& sink);
 
 // Sets the elements with magnitude < epsilon to zero. Epsilon is first rounded to the tensor's own
 // type, so that a weight written as 0.01 is not below a threshold written as 0.01.

@@ -23,6 +23,7 @@
 #include "common/status_macros.h"
 #include "worker/engine/graph/edit.h"
 #include "worker/engine/graph/layers.h"
+#include "worker/engine/graph/scratch.h"
 #include "worker/engine/methods/layer_outcome.h"
 #include "worker/engine/methods/magnitude_selection.h"
 #include "worker/engine/methods/method.h"
@@ -73,12 +74,12 @@ class Pruner {
     for (size_t i = 0; i < chosen_.size(); ++i) {
       const Weight& weight = weights_[chosen_[i]];
       RETURN_IF_ERROR(StartLayer(ctx_, i, chosen_.size(), weight.name));
-      RETURN_IF_ERROR(CheckFinite(weight));
+      RETURN_IF_ERROR(CheckFinite(weight, ctx_.parallel));
       const Tensor* tensor = MutableSource(weight);
       if (by_sparsity) {
         const Tensor* one[] = {tensor};
-        Store(chosen_[i],
-              std::move(ZeroSmallest(one, ZerosFor(amount, weight.size()), ctx_.parallel)[0]));
+        ZeroSmallest(one, ZerosFor(amount, weight.size()), ctx_.parallel,
+                     [&](size_t, ZeroedTensor zeroed) { Store(chosen_[i], std::move(zeroed)); });
       } else {
         Store(chosen_[i], ZeroBelow(*tensor, amount, ctx_.parallel));
       }
@@ -92,38 +93,36 @@ class Pruner {
     for (size_t i = 0; i < chosen_.size(); ++i) {
       const Weight& weight = weights_[chosen_[i]];
       RETURN_IF_ERROR(StartLayer(ctx_, i, chosen_.size(), weight.name));
-      RETURN_IF_ERROR(CheckFinite(weight));
+      RETURN_IF_ERROR(CheckFinite(weight, ctx_.parallel));
       tensors.push_back(MutableSource(weight));
       elements += weight.size();
     }
     if (tensors.empty()) return absl::OkStatus();
     const int64_t zeros = ZerosFor(GetDouble(ctx_.step, "sparsity"), elements);
-    std::vector<ZeroedTensor> zeroed = ZeroSmallest(tensors, zeros, ctx_.parallel);
     int64_t counted = 0;
-    for (size_t i = 0; i < chosen_.size(); ++i) {
-      counted += zeroed[i].zeros;
-      Store(chosen_[i], std::move(zeroed[i]));
-    }
+    ZeroSmallest(tensors, zeros, ctx_.parallel, [&](size_t i, ZeroedTensor zeroed) {
+      counted += zeroed.zeros;
+      Store(chosen_[i], std::move(zeroed));
+    });
     ctx_.outcome.notes.push_back(absl::StrCat(
         counted, " of ", elements, " weights in ", chosen_.size(), " layers are zero (",
         Percent(static_cast<double>(counted) / static_cast<double>(elements)), ")"));
     return absl::OkStatus();
   }
 
-  absl::Status CheckFinite(const Weight& weight) const {
-    if (AllFinite(*MutableSource(weight), ctx_.parallel)) return absl::OkStatus();
-    return ReadWeight(weight).status();  // names the layer, the element and what it is
-  }
-
   void Store(size_t layer, ZeroedTensor zeroed) {
     const Weight& weight = weights_[layer];
     LayerOutcome& outcome = ctx_.outcome.layers[layer];
-    MutableSource(weight)->data = std::move(zeroed.data);
+    MutableSource(weight)->data = Keep(std::move(zeroed.data));
     const double zeros = static_cast<double>(zeroed.zeros) / static_cast<double>(weight.size());
     outcome.sparsity = zeros;
     outcome.scheme = absl::StrCat(Percent(zeros), " zeros");
     SetError(outcome, zeroed.squared_change, zeroed.squared_norm);
     if (sparse_) outcome.scheme += StoreSparse(weight, outcome);
+  }
+
+  Bytes Keep(Bytes bytes) {
+    return ctx_.model.scratch == nullptr ? bytes : ctx_.model.scratch->Keep(std::move(bytes));
   }
 
   // Returns what the scheme says of it.
@@ -148,7 +147,7 @@ class Pruner {
     outcome.bytes_after = static_cast<int64_t>(serialized->size());
     const std::string value = weight.source.value;
     RemoveSource(weight);
-    graph.sparse_initializers.insert_or_assign(value, *std::move(serialized));
+    graph.sparse_initializers.insert_or_assign(value, Keep(Bytes::Own(*std::move(serialized))));
     ++sparse_layers_;
     return ", sparse";
   }

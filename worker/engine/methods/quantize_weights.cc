@@ -134,7 +134,9 @@ class Quantizer {
   }
 
   absl::Status Quantize(const Weight& weight, NameScope& names, LayerOutcome* outcome) {
-    ASSIGN_OR_RETURN(std::vector<float> values, ReadWeight(weight));
+    // A float64 may be finite and still none that float32 holds.
+    RETURN_IF_ERROR(weight.dtype == DType::kDouble ? ReadWeight(weight).status()
+                                                   : CheckFinite(weight, ctx_.parallel));
     const bool lookup = IsPureLookup(weight);
     bool nibbles = bits_ <= 4 && OpsetAt(ctx_.model, *weight.source.graph) >= kOpsetWithInt4;
     Granularity wish = wish_;
@@ -159,24 +161,14 @@ class Quantizer {
     // Layers of several inputs may get a scale for each of these too.
     const int input_axis = weight.uses[0].source_reduction_axis;
     std::vector<float> input_scales;
+    const Tensor& source = SourceTensor(weight);
     if (layout.granularity == Granularity::kChannel && input_axis >= 0) {
-      input_scales = FindInputScales(values, weight.dims, input_axis, layout, rule, ctx_.parallel);
+      input_scales = FindInputScales(source, input_axis, layout, rule, ctx_.parallel);
     }
-    if (!input_scales.empty())
-      ScaleInputs(values, weight.dims, input_axis, input_scales, /*divide=*/true);
-    QuantizedTensor q =
-        QuantizeTensor(values, weight.dims, layout, rule, nibbles, half_scales, ctx_.parallel);
-    if (!input_scales.empty()) {
-      // Against the weight itself, not its scaled form.
-      const QuantizedTensor bytes = nibbles ? QuantizeTensor(values, weight.dims, layout, rule,
-                                                             false, half_scales, ctx_.parallel)
-                                            : q;
-      ScaleInputs(values, weight.dims, input_axis, input_scales, /*divide=*/false);
-      const SquaredSums sums = ErrorWithInputScales(values, weight.dims, input_axis, input_scales,
-                                                    bytes, layout, symmetric_);
-      q.squared_error = sums.error;
-      q.squared_norm = sums.signal;
-    }
+    QuantizedTensor q = QuantizeTensor(source, layout, rule,
+                                       InputDivisors(weight.dims, layout, input_axis, input_scales),
+                                       nibbles, half_scales, ctx_.parallel);
+    source.data.DropPages();
     QuantizedConstants constants;
     constants.dtype = nibbles ? (symmetric_ ? DType::kInt4 : DType::kUint4)
                               : (symmetric_ ? DType::kInt8 : DType::kUint8);

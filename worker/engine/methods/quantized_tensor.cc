@@ -1,6 +1,7 @@
 #include "worker/engine/methods/quantized_tensor.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <functional>
 #include <numeric>
@@ -29,51 +30,36 @@ std::vector<bool> ChannelAxes(const Weight& weight) {
   return kept;
 }
 
-// Moves the kept axes to the front: rows of what shares a scale. `forward`: from source to rows;
-// otherwise back.
-template <typename T>
-void MoveAxes(const T* in, const Shape& dims, const std::vector<bool>& kept, bool forward, T* out) {
-  std::vector<size_t> order;
-  for (size_t i = 0; i < dims.size(); ++i) {
-    if (kept[i]) order.push_back(i);
-  }
-  for (size_t i = 0; i < dims.size(); ++i) {
-    if (!kept[i]) order.push_back(i);
-  }
-  std::vector<int64_t> strides(dims.size(), 1);
-  for (int i = static_cast<int>(dims.size()) - 2; i >= 0; --i)
-    strides[i] = strides[i + 1] * dims[i + 1];
-  const int64_t size = Product(dims, 0, dims.size());
-  std::vector<int64_t> index(dims.size(), 0);
-  int64_t source = 0;
-  for (int64_t flat = 0; flat < size; ++flat) {
-    if (forward) {
-      out[flat] = in[source];
-    } else {
-      out[source] = in[flat];
-    }
-    for (int d = static_cast<int>(order.size()) - 1; d >= 0; --d) {
-      const size_t axis = order[static_cast<size_t>(d)];
-      source += strides[axis];
-      if (++index[static_cast<size_t>(d)] < dims[axis]) break;
-      source -= strides[axis] * dims[axis];
-      index[static_cast<size_t>(d)] = 0;
-    }
-  }
-}
+// Normal float16 values keep 11 bits; smaller ones would lose some.
+bool FitsHalf(float scale) { return scale >= 6.2e-5f && scale <= 60000.0f; }
 
-bool FitsHalf(const std::vector<float>& scales) {
-  // Normal float16 values keep 11 bits; smaller ones would lose some.
-  return std::all_of(scales.begin(), scales.end(),
-                     [](float s) { return s >= 6.2e-5f && s <= 60000.0f; });
-}
-
-struct Rows {
-  const float* values = nullptr;
-  int64_t rows = 1;
-  int64_t length = 1;
+// Whose elements share a scale, or the group's `length` in sets.
+struct Sets {
+  Shape dims;              // of the source, as the rows see it
+  std::vector<bool> kept;  // axes of `dims`
+  Shape stored_dims;       // as `dims`, of the integers
   int64_t set_length = 1;  // divides a row into sets, the last one shorter
+  int64_t stored_row = 1;  // integers of a row, padding included
 };
+
+Sets SetsOf(const Shape& dims, const QuantizedLayout& layout) {
+  Sets sets;
+  if (layout.granularity == Granularity::kGroup) {
+    sets.stored_row = layout.groups * layout.group_size;
+    sets.dims = {layout.outer, layout.length, layout.inner};
+    sets.stored_dims = {layout.outer, sets.stored_row, layout.inner};
+    sets.kept = {true, false, true};
+    sets.set_length = layout.group_size;
+    return sets;
+  }
+  sets.dims = sets.stored_dims = dims;
+  sets.kept = layout.kept_axes;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (!sets.kept[i]) sets.stored_row *= dims[i];
+  }
+  sets.set_length = std::max<int64_t>(1, sets.stored_row);
+  return sets;
+}
 
 }  // namespace
 
@@ -116,108 +102,100 @@ QuantizedLayout PlanLayout(const Weight& weight, Granularity wish, int64_t group
   return layout;
 }
 
-QuantizedTensor QuantizeTensor(const std::vector<float>& w, const Shape& dims,
-                               const QuantizedLayout& layout, const RoundingRule& rule,
-                               bool nibbles, bool half_scales, Parallel& parallel) {
-  QuantizedTensor out;
-  const bool grouped = layout.granularity == Granularity::kGroup;
-  // Bring every set's elements side by side.
-  std::vector<float> moved;
-  Rows rows;
-  rows.values = w.data();
-  bool in_order = true;
-  if (grouped) {
-    rows.rows = layout.outer * layout.inner;
-    rows.length = layout.length;
-    rows.set_length = layout.group_size;
-    if (layout.inner > 1) {
-      in_order = false;
-      moved.resize(w.size());
-      const int64_t plane = layout.length * layout.inner;
-      parallel.Run(layout.outer, [&](int64_t o) {
-        TransposeFloats(w.data() + o * plane, layout.length, layout.inner,
-                        moved.data() + o * plane);
-      });
-      rows.values = moved.data();
-    }
-  } else {
-    rows.rows = Product(layout.scale_dims, 0, layout.scale_dims.size());
-    rows.length = rows.rows > 0 ? static_cast<int64_t>(w.size()) / rows.rows : 0;
-    rows.set_length = std::max<int64_t>(1, rows.length);
-    const auto last_kept = std::find(layout.kept_axes.rbegin(), layout.kept_axes.rend(), true);
-    const auto leading = layout.kept_axes.rend() - last_kept;
-    in_order = std::all_of(layout.kept_axes.begin(), layout.kept_axes.begin() + leading,
-                           [](bool k) { return k; });
-    if (!in_order) {
-      moved.resize(w.size());
-      if (dims.size() == 2) {
-        TransposeFloats(w.data(), dims[0], dims[1], moved.data());
-      } else {
-        MoveAxes(w.data(), dims, layout.kept_axes, /*forward=*/true, moved.data());
-      }
-      rows.values = moved.data();
-    }
-  }
-  const int64_t sets_a_row =
-      rows.length == 0 ? 0 : (rows.length + rows.set_length - 1) / rows.set_length;
-  const int64_t sets = rows.rows * sets_a_row;
-  const int64_t stored_row = grouped ? layout.groups * layout.group_size : rows.length;
-  std::vector<SetScale> scales(static_cast<size_t>(sets));
-  std::vector<SquaredSums> sums(static_cast<size_t>(rows.rows));
-  std::vector<int8_t> q(static_cast<size_t>(rows.rows * stored_row), 0);
+RowOrder RowsOf(const Shape& dims, const QuantizedLayout& layout) {
+  const Sets sets = SetsOf(dims, layout);
+  return RowOrder(sets.dims, sets.kept);
+}
 
-  // Fixed pieces of about 64 Ki elements.
-  const int64_t rows_a_piece =
-      std::max<int64_t>(1, (int64_t{64} << 10) / std::max<int64_t>(1, rows.length));
-  const int64_t pieces = (rows.rows + rows_a_piece - 1) / rows_a_piece;
-  const auto for_sets = [&](const std::function<void(int64_t row, int64_t set, const float* in,
-                                                     int64_t count, int8_t* to)>& fn) {
-    parallel.Run(pieces, [&](int64_t piece) {
-      for (int64_t r = piece * rows_a_piece; r < std::min(rows.rows, (piece + 1) * rows_a_piece);
-           ++r) {
-        for (int64_t s = 0; s < sets_a_row; ++s) {
-          const int64_t at = s * rows.set_length;
-          fn(r, r * sets_a_row + s, rows.values + r * rows.length + at,
-             std::min(rows.set_length, rows.length - at), q.data() + r * stored_row + at);
-        }
-      }
-    });
-  };
+int64_t RowsAPiece(const RowOrder& order) {
+  // Fixed pieces of about 64 Ki elements; whole cache lines where rows lie side by side.
+  constexpr int64_t kPieceElements = int64_t{64} << 10;
+  constexpr int64_t kRowsALine = 16;
+  const int64_t rows = std::max<int64_t>(1, kPieceElements / std::max<int64_t>(1, order.length()));
+  if (order.neighbours() < kRowsALine) return rows;
+  return (rows + kRowsALine - 1) / kRowsALine * kRowsALine;
+}
+
+QuantizedTensor QuantizeTensor(const Tensor& source, const QuantizedLayout& layout,
+                               const RoundingRule& rule, const std::vector<float>& divisors,
+                               bool nibbles, bool half_scales, Parallel& parallel) {
+  const Sets sets = SetsOf(source.dims, layout);
+  const RowOrder order(sets.dims, sets.kept);
+  const RowOrder stored_order(sets.stored_dims, sets.kept);
+  const int64_t rows = order.rows();
+  const int64_t length = order.length();
+  const int64_t sets_a_row = length == 0 ? 0 : (length + sets.set_length - 1) / sets.set_length;
+  const int64_t rows_a_piece = RowsAPiece(order);
+  const int64_t pieces = (rows + rows_a_piece - 1) / rows_a_piece;
+  std::vector<SetScale> scales(static_cast<size_t>(rows * sets_a_row));
+  std::vector<SquaredSums> sums(static_cast<size_t>(rows));
+  std::string q(static_cast<size_t>(rows * sets.stored_row), '\0');
   // Without a search and with float32 scales, rows are rounded as they are read.
   const bool in_one_go = rule.symmetric && !rule.clip_mse && !half_scales;
-  if (in_one_go) {
-    parallel.Run(pieces, [&](int64_t piece) {
-      std::vector<float> found(static_cast<size_t>(sets_a_row));
-      for (int64_t r = piece * rows_a_piece; r < std::min(rows.rows, (piece + 1) * rows_a_piece);
-           ++r) {
-        RoundSets(rows.values + r * rows.length, rows.length, rows.set_length, rule.bits,
-                  /*nibbles=*/false, reinterpret_cast<uint8_t*>(q.data()) + r * stored_row,
-                  found.data());
-        for (int64_t s = 0; s < sets_a_row; ++s)
-          scales[static_cast<size_t>(r * sets_a_row + s)].scale = found[static_cast<size_t>(s)];
+
+  // All of a piece's work while it is in the cache. Returns whether every scale fits float16.
+  const auto round_piece = [&](int64_t piece, bool to_half) {
+    const int64_t begin = piece * rows_a_piece;
+    const int64_t end = std::min(rows, begin + rows_a_piece);
+    ReadRoom room;
+    std::vector<float> divided;
+    std::vector<float> found(static_cast<size_t>(sets_a_row));
+    std::vector<int8_t> integers(static_cast<size_t>((end - begin) * sets.stored_row), 0);
+    const float* const values = ReadRows(source, order, begin, end, room);
+    bool fits = true;
+    for (int64_t r = begin; r < end; ++r) {
+      const float* const w = values + (r - begin) * length;
+      int8_t* const to = integers.data() + (r - begin) * sets.stored_row;
+      const float* in = w;
+      if (!divisors.empty()) {
+        divided.resize(static_cast<size_t>(length));
+        DivideEach(w, divisors.data(), length, divided.data());
+        in = divided.data();
       }
+      if (in_one_go) {
+        RoundSets(in, length, sets.set_length, rule.bits, /*nibbles=*/false,
+                  reinterpret_cast<uint8_t*>(to), found.data());
+      }
+      SquaredSums& sum = sums[static_cast<size_t>(r)];
+      sum = {};
+      for (int64_t s = 0; s < sets_a_row; ++s) {
+        const int64_t at = s * sets.set_length;
+        const int64_t count = std::min(sets.set_length, length - at);
+        SetScale& scale = scales[static_cast<size_t>(r * sets_a_row + s)];
+        if (in_one_go) {
+          scale.scale = found[static_cast<size_t>(s)];
+        } else {
+          scale = FindScale(in + at, count, rule);
+          if (to_half) {
+            fits = fits && FitsHalf(scale.scale);
+            scale.scale = HalfToFloat(FloatToHalf(scale.scale));
+          }
+          if (!fits) return false;
+          RoundSet(in + at, count, rule, scale, to + at);
+        }
+        const SquaredSums e = SetError(w + at, to + at, count, rule, scale,
+                                       divisors.empty() ? nullptr : divisors.data() + at);
+        sum.error += e.error;
+        sum.signal += e.signal;
+      }
+    }
+    stored_order.Scatter(integers.data(), begin, end, reinterpret_cast<int8_t*>(q.data()));
+    return fits;
+  };
+  QuantizedTensor out;
+  std::atomic<bool> all_fit{true};
+  const auto round_all = [&](bool to_half) {
+    parallel.Run(pieces, [&](int64_t piece) {
+      if (to_half && !all_fit.load(std::memory_order_relaxed)) return;
+      if (!round_piece(piece, to_half)) all_fit.store(false, std::memory_order_relaxed);
     });
-  } else {
-    for_sets([&](int64_t, int64_t set, const float* in, int64_t count, int8_t*) {
-      scales[static_cast<size_t>(set)] = FindScale(in, count, rule);
-    });
-  }
+  };
+  round_all(half_scales);
+  out.half_scales = half_scales && all_fit.load();
+  if (half_scales && !out.half_scales) round_all(false);  // one does not: none is
+
   out.scales.resize(scales.size());
   for (size_t i = 0; i < scales.size(); ++i) out.scales[i] = scales[i].scale;
-  if (half_scales && FitsHalf(out.scales)) {
-    out.half_scales = true;
-    for (size_t i = 0; i < scales.size(); ++i) {
-      scales[i].scale = HalfToFloat(FloatToHalf(scales[i].scale));
-      out.scales[i] = scales[i].scale;
-    }
-  }
-  for_sets([&](int64_t row, int64_t set, const float* in, int64_t count, int8_t* to) {
-    const SetScale& s = scales[static_cast<size_t>(set)];
-    if (!in_one_go) RoundSet(in, count, rule, s, to);
-    const SquaredSums e = SetError(in, to, count, rule, s);
-    sums[static_cast<size_t>(row)].error += e.error;
-    sums[static_cast<size_t>(row)].signal += e.signal;
-  });
   for (const SquaredSums& s : sums) {
     out.squared_error += s.error;
     out.squared_norm += s.signal;
@@ -225,43 +203,30 @@ QuantizedTensor QuantizeTensor(const std::vector<float>& w, const Shape& dims,
   if (!rule.symmetric) {
     for (const SetScale& s : scales) out.zero_points.push_back(static_cast<char>(s.zero_point));
   }
-
-  // Back to the order of storage.
-  if (!in_order) {
-    std::vector<int8_t> back(q.size());
-    if (grouped) {
-      // rows (outer, inner), each [groups * size] -> [outer, groups * size, inner]; scales
-      // likewise.
-      std::vector<float> moved_scales(out.scales.size());
-      std::string moved_zeros(out.zero_points.size(), '\0');
-      for (int64_t o = 0; o < layout.outer; ++o) {
-        TransposeBytes(q.data() + o * layout.inner * stored_row, layout.inner, stored_row,
-                       back.data() + o * layout.inner * stored_row);
-        const int64_t base = o * layout.inner * sets_a_row;
-        for (int64_t i = 0; i < layout.inner; ++i) {
-          for (int64_t g = 0; g < sets_a_row; ++g) {
-            const auto from = static_cast<size_t>(base + i * sets_a_row + g);
-            const auto to = static_cast<size_t>(base + g * layout.inner + i);
-            moved_scales[to] = out.scales[from];
-            if (!moved_zeros.empty()) moved_zeros[to] = out.zero_points[from];
-          }
+  if (layout.granularity == Granularity::kGroup && layout.inner > 1) {
+    // Rows (outer, inner), each with its groups -> [outer, groups, inner].
+    std::vector<float> moved_scales(out.scales.size());
+    std::string moved_zeros(out.zero_points.size(), '\0');
+    for (int64_t o = 0; o < layout.outer; ++o) {
+      const int64_t base = o * layout.inner * sets_a_row;
+      for (int64_t i = 0; i < layout.inner; ++i) {
+        for (int64_t g = 0; g < sets_a_row; ++g) {
+          const auto from = static_cast<size_t>(base + i * sets_a_row + g);
+          const auto to = static_cast<size_t>(base + g * layout.inner + i);
+          moved_scales[to] = out.scales[from];
+          if (!moved_zeros.empty()) moved_zeros[to] = out.zero_points[from];
         }
       }
-      out.scales = std::move(moved_scales);
-      out.zero_points = std::move(moved_zeros);
-    } else if (dims.size() == 2) {
-      TransposeBytes(q.data(), dims[1], dims[0], back.data());
-    } else {
-      MoveAxes(q.data(), dims, layout.kept_axes, /*forward=*/false, back.data());
     }
-    q = std::move(back);
+    out.scales = std::move(moved_scales);
+    out.zero_points = std::move(moved_zeros);
   }
   if (nibbles) {
     out.integers.resize((q.size() + 1) / 2);
-    PackNibbles(q.data(), static_cast<int64_t>(q.size()),
+    PackNibbles(reinterpret_cast<const int8_t*>(q.data()), static_cast<int64_t>(q.size()),
                 reinterpret_cast<uint8_t*>(out.integers.data()));
   } else {
-    out.integers.assign(reinterpret_cast<const char*>(q.data()), q.size());
+    out.integers = std::move(q);
   }
   return out;
 }

@@ -8,6 +8,7 @@
 
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/kernels/quantize.h"
+#include "worker/engine/methods/weight_rows.h"
 #include "worker/engine/tensor/parallel.h"
 
 namespace lathe::engine {
@@ -46,11 +47,19 @@ struct QuantizedTensor {
   double squared_norm = 0;
 };
 
-// Rounds `w` (the source's values, row-major). `nibbles`: pack two values a byte (rule.bits <= 4).
-// `half_scales`: round scales to float16 first where all of them fit it well. Same result for any
-// number of threads.
-QuantizedTensor QuantizeTensor(const std::vector<float>& w, const Shape& dims,
-                               const QuantizedLayout& layout, const RoundingRule& rule,
+// The source's elements as rows of sets: a channel each (kTensor: one; kGroup: one for each run
+// along `length`).
+RowOrder RowsOf(const Shape& dims, const QuantizedLayout& layout);
+// Rows that are worked on together, by one thread.
+int64_t RowsAPiece(const RowOrder& order);
+
+// Rounds `source`, of a float type and finite values, a few rows at a time: beside the result it
+// takes little memory. `divisors` (kTensor and kChannel): empty, or a number for each element of a
+// row by which it is divided before it is rounded; errors are those after multiplying again.
+// `nibbles`: pack two values a byte (rule.bits <= 4). `half_scales`: round scales to float16 first
+// where all of them fit it well. Same result for any number of threads.
+QuantizedTensor QuantizeTensor(const Tensor& source, const QuantizedLayout& layout,
+                               const RoundingRule& rule, const std::vector<float>& divisors,
                                bool nibbles, bool half_scales, Parallel& parallel);
 
 }  // namespace lathe::engine

@@ -3,6 +3,7 @@
 #include <google/protobuf/unknown_field_set.h>
 #include <onnx/onnx_pb.h>
 
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -230,10 +231,14 @@ std::unique_ptr<Graph> BodyCopier::CopyGraph(const Graph& graph, Graph& parent, 
   }
   for (const auto& [name, sparse] : graph.sparse_initializers) {
     onnx::SparseTensorProto proto;
-    if (!proto.ParseFromString(sparse)) continue;
+    const absl::string_view bytes = sparse.view();
+    if (bytes.size() > std::numeric_limits<int>::max() ||
+        !proto.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+      continue;
+    }
     renames[name] = Fresh(name);
     proto.mutable_values()->set_name(renames[name]);
-    copy->sparse_initializers.emplace(renames[name], proto.SerializeAsString());
+    copy->sparse_initializers.emplace(renames[name], Bytes::Own(proto.SerializeAsString()));
   }
   for (const auto& node : graph.nodes) {
     for (const std::string& output : node->outputs) {

@@ -79,13 +79,13 @@ Bytes Bytes::Map(absl::string_view data, std::shared_ptr<const void> keep_alive)
   return bytes;
 }
 
-void Bytes::DropPages() const {
+void Bytes::DropPages(int64_t begin_byte, int64_t count) const {
   if (!mapped_) return;
   // Whole pages only: the outer ones may hold something else.
   const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<uintptr_t>(view_.data());
+  const auto begin = reinterpret_cast<uintptr_t>(view_.data() + begin_byte);
   const uintptr_t first = (begin + page - 1) / page * page;
-  const uintptr_t last = (begin + view_.size()) / page * page;
+  const uintptr_t last = (begin + static_cast<uintptr_t>(count)) / page * page;
   if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 

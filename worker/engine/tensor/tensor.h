@@ -32,7 +32,9 @@ class Bytes {
   bool borrowed() const { return borrowed_; }
   // Lets the system take back the memory of mapped bytes; they are read from the file again when
   // next looked at. For large constants that will not be needed for a while. No effect on others.
-  void DropPages() const;
+  void DropPages() const { DropPages(0, size()); }
+  // Likewise, of bytes [begin, begin + count) alone.
+  void DropPages(int64_t begin, int64_t count) const;
 
  private:
   absl::string_view view_;

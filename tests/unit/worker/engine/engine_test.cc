@@ -82,6 +82,7 @@ class Engine : public ::testing::Test {
     request.input_folder = (root_ / "in").string();
     request.main_file = main_file_;
     request.output_folder = Output().string();
+    request.scratch_folder = scratch_folder_;
     request.output_file = output_file_;
     request.recipe_json = recipe;
     request.threads = threads_;
@@ -111,6 +112,7 @@ class Engine : public ::testing::Test {
   fs::path root_;
   std::string main_file_ = "model.onnx";
   std::string output_file_;
+  std::string scratch_folder_;
   int threads_ = 1;
   std::map<std::string, int64_t> bindings_;
   Hooks hooks_;
@@ -184,6 +186,37 @@ TEST_F(Engine, GivesTheSameBytesAndReportForAnyNumberOfThreads) {
     first.erase("timings");
     again.erase("timings");
     EXPECT_EQ(first, again) << threads;
+  }
+}
+
+TEST_F(Engine, AScratchFolderChangesNothingAndIsLeftEmpty) {
+  Model model = NewModel(17);
+  Graph& g = *model.graph;
+  AddInput(g, "x");
+  AddWeight(g, "w1", {200, 300});  // 240 KB: large enough to be put away
+  AddNode(g, "MatMul", {"x", "w1"}, {"h"}, "fc1");
+  AddWeight(g, "w2", {300, 160});
+  AddNode(g, "MatMul", {"h", "w2"}, {"y"}, "fc2");
+  AddOutput(g, "y");
+  Save(model);
+  fs::create_directories(root_ / "scratch");
+  for (const char* recipe :
+       {kThreeSteps, kInt8, R"({"steps":[{"prune_weights":{"sparsity":0.5,"scope":"global"}}]})",
+        R"({"steps":[{"prune_weights":{"sparsity":0.8,"storage":"sparse"}}]})",
+        R"({"steps":[{"prune_weights":{"threshold":0.01}},{"fp16":{}}]})"}) {
+    scratch_folder_.clear();
+    json first = Report(recipe);
+    const std::string bytes = OutputBytes();
+    // A folder that cannot be written: the run goes on in memory.
+    for (const fs::path& folder : {root_ / "scratch", root_ / "missing"}) {
+      scratch_folder_ = folder.string();
+      json again = Report(recipe);
+      EXPECT_EQ(OutputBytes(), bytes) << recipe;
+      first.erase("timings");
+      again.erase("timings");
+      EXPECT_EQ(first, again) << recipe;
+    }
+    EXPECT_TRUE(fs::is_empty(root_ / "scratch"));
   }
 }
 

@@ -189,7 +189,7 @@ TEST_F(Evaluator, SparseInitializersAreSpreadOut) {
   const Tensor dense = Tensor::FromFloats("w", {8, 8}, values);
   const auto serialized = SerializeSparseIfSmaller(dense);
   ASSERT_TRUE(serialized.has_value());
-  graph().sparse_initializers["w"] = *serialized;
+  graph().sparse_initializers["w"] = Bytes::Own(*serialized);
   Expect("w", {8, 8}, values);
 }
 
@@ -200,10 +200,11 @@ TEST(DecodeSparse, RefusesIndicesOutsideTheShape) {
   const size_t at = bytes.find(std::string("\x3f\0\0\0\0\0\0\0", 8));
   ASSERT_NE(at, std::string::npos);
   bytes[at] = 0x40;
-  EXPECT_THAT(std::string(DecodeSparse(bytes).status().message()), HasSubstr("outside"));
+  EXPECT_THAT(std::string(DecodeSparse(Bytes::Own(bytes)).status().message()),
+              HasSubstr("outside"));
   bytes[at + 7] = static_cast<char>(0x80);  // negative
-  EXPECT_FALSE(DecodeSparse(bytes).ok());
-  EXPECT_FALSE(DecodeSparse("\xff\xff").ok());
+  EXPECT_FALSE(DecodeSparse(Bytes::Own(bytes)).ok());
+  EXPECT_FALSE(DecodeSparse(Bytes::Own("\xff\xff")).ok());
 }
 
 TEST_F(Evaluator, WhatIsComputedFromInputsIsNoConstant) {

@@ -128,7 +128,7 @@ TEST(BlockedWeights, WhenTheyAreComputed) {
 
 TEST(BlockedWeights, WhenSparse) {
   Model model = NewModel();
-  model.graph->sparse_initializers["w"] = "";
+  model.graph->sparse_initializers["w"] = Bytes();
   AddNode(*model.graph, "MatMul", {"x", "w"}, {"y"});
   EXPECT_EQ(TheReason(model), "stored as a sparse initializer");
 }

@@ -106,7 +106,7 @@ TEST(VerifierTest, BrokenModelsAreRefusedByName) {
        },
        {"'a' is produced twice", "twice by node 2"}},
       {[](Model& m) { AddInput(*m.graph, "x"); }, {"'x' is produced twice", "listed twice"}},
-      {[](Model& m) { m.graph->sparse_initializers["W"] = ""; },
+      {[](Model& m) { m.graph->sparse_initializers["W"] = Bytes(); },
        {"'W' is produced twice", "sparse"}},
       {[](Model& m) { std::swap(m.graph->nodes[0], m.graph->nodes[1]); },
        {"node 0 (Relu 'act')", "reads 'h' before it is produced by node 1 (MatMul 'fc')"}},

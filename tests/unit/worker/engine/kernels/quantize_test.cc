@@ -279,15 +279,36 @@ TEST(QuantizeKernels, EveryInstructionSetGivesTheSameBits) {
   }
 }
 
-TEST(QuantizeKernels, TransposesAnyShape) {
-  for (const auto& [rows, columns] :
-       {std::pair<int64_t, int64_t>{1, 1}, {1, 50}, {33, 31}, {64, 100}}) {
-    const std::vector<float> w = Normal(rows * columns, 9);
-    std::vector<float> t(w.size());
-    TransposeFloats(w.data(), rows, columns, t.data());
-    for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = 0; j < columns; ++j)
-        ASSERT_EQ(t[static_cast<size_t>(j * rows + i)], w[static_cast<size_t>(i * columns + j)]);
+TEST(QuantizeKernels, ErrorWithMultipliersIsThatOfTheMultipliedWeights) {
+  for (const int64_t n : kLengths) {
+    const std::vector<float> w = Normal(n, 8, 0.3f, 0.1f);
+    std::vector<float> by = Normal(n, 9, 0.2f, 2.0f);
+    for (float& b : by) b = std::max(b, 0.5f);
+    std::vector<float> divided(w.size());
+    OnEveryTarget([&] {
+      DivideEach(w.data(), by.data(), n, divided.data());
+      for (size_t i = 0; i < w.size(); ++i) ASSERT_EQ(divided[i], w[i] / by[i]);
+    });
+    for (const bool symmetric : {true, false}) {
+      const RoundingRule rule{6, symmetric, false};
+      const SetScale s = FindScale(divided.data(), n, rule);
+      std::vector<int8_t> q(w.size());
+      RoundSet(divided.data(), n, rule, s, q.data());
+      double error = 0;
+      double signal = 0;
+      for (size_t i = 0; i < w.size(); ++i) {
+        const float decoded =
+            static_cast<float>(Stored(q[i], rule) - s.zero_point) * s.scale * by[i];
+        const double e = static_cast<double>(w[i]) - static_cast<double>(decoded);
+        error += e * e;
+        signal += static_cast<double>(w[i]) * w[i];
+      }
+      OnEveryTarget([&] {
+        const SquaredSums sums = SetError(w.data(), q.data(), n, rule, s, by.data());
+        // Differences are float32 on both sides: what is left is the order of float64 sums.
+        EXPECT_NEAR(sums.error, error, 1e-6 * error + 1e-13 * signal);
+        EXPECT_NEAR(sums.signal, signal, 1e-13 * signal);
+      });
     }
   }
 }

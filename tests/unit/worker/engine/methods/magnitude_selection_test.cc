@@ -86,6 +86,16 @@ std::vector<float> Awkward(int64_t count, uint32_t seed) {
   return values;
 }
 
+std::vector<ZeroedTensor> AllZeroed(std::span<const Tensor* const> tensors, int64_t count,
+                                    Parallel& parallel) {
+  std::vector<ZeroedTensor> out;
+  ZeroSmallest(tensors, count, parallel, [&out](size_t t, ZeroedTensor zeroed) {
+    EXPECT_EQ(t, out.size());
+    out.push_back(std::move(zeroed));
+  });
+  return out;
+}
+
 TEST(ZeroSmallest, AgreesWithASortForEveryCountOfASmallTensor) {
   const std::vector<float> values = Awkward(57, 1);
   for (const DType dtype : {DType::kFloat, DType::kDouble, DType::kBfloat16, DType::kFloat16}) {
@@ -98,7 +108,7 @@ TEST(ZeroSmallest, AgreesWithASortForEveryCountOfASmallTensor) {
     const Tensor* one[] = {&tensor};
     for (int64_t count = 0; count <= 57; ++count) {
       const auto parallel = MakeSerial();
-      const ZeroedTensor out = std::move(ZeroSmallest(one, count, *parallel)[0]);
+      const ZeroedTensor out = std::move(AllZeroed(one, count, *parallel)[0]);
       const std::vector<float> expected = Sorted({stored}, count)[0];
       EXPECT_EQ(Read(tensor, out.data), expected) << DTypeName(dtype) << " count " << count;
       EXPECT_EQ(out.zeros, std::count(expected.begin(), expected.end(), 0.0f));
@@ -117,7 +127,7 @@ TEST(ZeroSmallest, CountsOverAllTensorsAndSettlesTiesByTensorThenIndex) {
     const auto expected = Sorted(values, count);
     for (const int threads : {1, 2, 5}) {
       const auto parallel = MakeThreadPool(threads);
-      const auto out = ZeroSmallest(all, count, *parallel);
+      const auto out = AllZeroed(all, count, *parallel);
       for (size_t t = 0; t < 3; ++t) {
         EXPECT_TRUE(Read(tensors[t], out[t].data) == expected[t])
             << "tensor " << t << ", count " << count << ", threads " << threads;
@@ -134,7 +144,7 @@ TEST(ZeroSmallest, TellsFloat64ValuesApartThatFloat32CannotHold) {
   const Tensor narrow = Make(DType::kFloat, {1.0f, 2.0f});
   const Tensor* both[] = {&wide, &narrow};
   const auto parallel = MakeSerial();
-  const auto out = ZeroSmallest(both, 3, *parallel);
+  const auto out = AllZeroed(both, 3, *parallel);
   double left[3];
   std::memcpy(left, out[0].data.view().data(), sizeof(left));
   EXPECT_EQ(left[0], 0);  // third: after 1.0 in each tensor
@@ -147,7 +157,7 @@ TEST(ZeroSmallest, ReportsSquaredNormsOfTheTensorAndOfWhatWent) {
   const Tensor tensor = Make(DType::kFloat, {3, -1, 2, 0});
   const Tensor* one[] = {&tensor};
   const auto parallel = MakeSerial();
-  const auto out = ZeroSmallest(one, 2, *parallel);
+  const auto out = AllZeroed(one, 2, *parallel);
   EXPECT_EQ(out[0].squared_norm, 14);
   EXPECT_EQ(out[0].squared_change, 1);
   EXPECT_EQ(out[0].zeros, 2);

@@ -257,7 +257,7 @@ TEST(PruneWeights, StoresSparselyWhereThatIsSmaller) {
   EXPECT_LT(layer.bytes_after, 16384 * 3 / 10 + 100);
 
   onnx::SparseTensorProto sparse;
-  ASSERT_TRUE(sparse.ParseFromString(graph.sparse_initializers.at("w")));
+  ASSERT_TRUE(sparse.ParseFromString(std::string(graph.sparse_initializers.at("w").view())));
   EXPECT_EQ(sparse.values().name(), "w");
   ASSERT_EQ(sparse.values().raw_data().size(), 410u * 4);  // 4096 - round(0.9 * 4096)
   ASSERT_EQ(sparse.indices().raw_data().size(), 410u * 8);
