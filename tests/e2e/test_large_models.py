@@ -14,27 +14,34 @@ WIDTH, LAYERS = 5888, 16  # 139 MB a matrix, 2.22 GB in all
 TWO_GIB = 1 << 31
 
 
-@pytest.fixture(scope="module")
-def large_model(tmp_path_factory):
-    """A chain of products, its weights in one file of external data."""
-    folder = tmp_path_factory.mktemp("large")
+def chain(folder, layers, external):
+    """A chain of products; its weights in a file of external data, or in the model's own."""
     block = np.random.default_rng(3).standard_normal((WIDTH, WIDTH), dtype=np.float32)
     block *= np.float32(WIDTH ** -0.5)
     initializers, nodes, at = [], [], "x"
-    with open(folder / "weights.bin", "wb") as data:
-        for i in range(LAYERS):
-            weight = TensorProto(name=f"w{i}", data_type=TensorProto.FLOAT, dims=[WIDTH, WIDTH],
-                                 data_location=TensorProto.EXTERNAL)
-            for key, value in (("location", "weights.bin"), ("offset", data.tell()), ("length", block.nbytes)):
+    for i in range(layers):
+        weight = TensorProto(name=f"w{i}", data_type=TensorProto.FLOAT, dims=[WIDTH, WIDTH])
+        values = np.roll(block, 7 * i).tobytes()
+        if external:
+            weight.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", "weights.bin"), ("offset", i * len(values)), ("length", len(values))):
                 weight.external_data.add(key=key, value=str(value))
-            data.write(np.roll(block, 7 * i).tobytes())
-            initializers.append(weight)
-            nodes.append(helper.make_node("MatMul", [at, f"w{i}"], [f"h{i}"], name=f"fc{i}"))
-            at = f"h{i}"
+            with open(folder / "weights.bin", "ab") as data:
+                data.write(values)
+        else:
+            weight.raw_data = values
+        initializers.append(weight)
+        nodes.append(helper.make_node("MatMul", [at, f"w{i}"], [f"h{i}"], name=f"fc{i}"))
+        at = f"h{i}"
     graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", WIDTH])],
                               [helper.make_tensor_value_info(at, TensorProto.FLOAT, ["n", WIDTH])], initializers)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "m.onnx")
     return folder / "m.onnx"
+
+
+@pytest.fixture(scope="module")
+def large_model(tmp_path_factory):
+    return chain(tmp_path_factory.mktemp("large"), LAYERS, external=True)
 
 
 def output(path):
@@ -61,3 +68,15 @@ def test_more_than_two_gigabytes(server, large_model, tmp_path, step, share, lea
     assert (len(sizes) > 1) == external
     assert sizes["small.onnx"] < TWO_GIB
     assert sqnr_db(output(large_model), output(tmp_path / "small.onnx")) > least_db
+
+
+def test_one_file_just_below_what_a_protobuf_holds(server, tmp_path):
+    """What is read from one file is written with external data when it might not fit again."""
+    (tmp_path / "in").mkdir()
+    model = chain(tmp_path / "in", LAYERS - 1, external=False)
+    assert 1900 << 20 < model.stat().st_size < TWO_GIB
+    (tmp_path / "out").mkdir()
+    small = tmp_path / "out" / "small.onnx"
+    server.lathe("compress", model, "-o", small, "--step", "prune_weights:sparsity=0.1", timeout=1800)
+    assert len(list(small.parent.iterdir())) == 2
+    assert sqnr_db(output(model), output(small)) > 5
