@@ -26,10 +26,15 @@ constexpr char kDescription[] =
     "workers of its own.";
 
 constexpr char kFooter[] =
+    "Examples:\n"
+    "  lathed --data-dir /var/lib/lathe\n"
+    "  lathed --listen 0.0.0.0:50051 --auth-token-file tokens --tls-cert cert.pem --tls-key "
+    "key.pem\n"
     "Every flag may stand in the --config file under its name without dashes: `local-workers: 2`. "
     "Flags win.\n"
     "SIGTERM drains: no new jobs start, running ones get --drain-seconds, what is interrupted is "
-    "not counted as an attempt.";
+    "not counted as an attempt.\n"
+    "Exit codes: 0 stopped as told; 1 could not serve, or broke; 2 wrong flags or configuration.";
 
 // As CLI::Range, which lets NaN through: it is neither below nor above.
 CLI::Validator Within(double least, double most) {
@@ -76,11 +81,13 @@ void AddFlags(CLI::App& app, Config& c) {
   app.add_option("--gc-interval-seconds", c.gc_interval_s,
                  "Pause between collections of blobs that nothing names")
       ->group("Storage")
+      ->type_name("SECONDS")
       ->check(Within(1.0, 1e9))
       ->capture_default_str();
   app.add_option("--gc-grace-seconds", c.gc_grace_s,
                  "Blobs and unfinished uploads younger than this are spared")
       ->group("Storage")
+      ->type_name("SECONDS")
       ->check(Within(60.0, 1e9))
       ->capture_default_str();
 
@@ -96,10 +103,12 @@ void AddFlags(CLI::App& app, Config& c) {
   app.add_option("--worker-memory-limit-mb", c.worker_memory_limit_mb,
                  "Memory of one job process of a local worker; 0: the worker's default")
       ->group("Jobs and workers")
+      ->type_name("MB")
       ->check(Within(0.0, 1e9))
       ->capture_default_str();
   app.add_option("--lease-seconds", c.lease_s, "A worker silent for this long loses its jobs")
       ->group("Jobs and workers")
+      ->type_name("SECONDS")
       ->check(Within(1.0, 3600.0))
       ->capture_default_str();
   app.add_option("--max-attempts", c.max_attempts,
@@ -110,10 +119,12 @@ void AddFlags(CLI::App& app, Config& c) {
   app.add_option("--retry-seconds", c.retry_initial_s,
                  "Wait before the second attempt; doubles from there")
       ->group("Jobs and workers")
+      ->type_name("SECONDS")
       ->check(Within(0.0, 3600.0))
       ->capture_default_str();
   app.add_option("--drain-seconds", c.drain_s, "Time running jobs get to finish after SIGTERM")
       ->group("Jobs and workers")
+      ->type_name("SECONDS")
       ->check(Within(0.0, 86400.0))
       ->capture_default_str();
   app.add_flag("--result-cache,!--no-result-cache", c.result_cache,

@@ -180,11 +180,11 @@ int Main(int argc, char** argv) {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  absl::Status status = CheckConfig(&config);
-  if (status.ok()) status = Serve(config, signals);
+  const absl::Status checked = CheckConfig(&config);
+  const absl::Status status = checked.ok() ? Serve(config, signals) : checked;
   if (status.ok()) return 0;
   std::cerr << "lathed: " << status.message() << std::endl;
-  return 1;
+  return checked.ok() ? 1 : 2;
 }
 
 }  // namespace

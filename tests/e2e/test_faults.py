@@ -121,7 +121,7 @@ def test_two_servers_on_one_data_dir(new_server):
     first = new_server(workers=0).start()
     run = subprocess.run([BIN / "lathed", "--data-dir", first.data, "--listen", "127.0.0.1:0", "--metrics-listen",
                           "127.0.0.1:0", "--local-workers", "0"], capture_output=True, text=True, timeout=30)
-    assert run.returncode != 0
+    assert run.returncode == 1
     assert str(first.process.pid) in run.stderr and str(first.data) in run.stderr
     assert first.lathe("models").returncode == 0  # the first goes on
     first.kill()
@@ -131,7 +131,7 @@ def test_two_servers_on_one_data_dir(new_server):
 def test_beyond_loopback_needs_a_token_and_tls(tmp_path):
     run = subprocess.run([BIN / "lathed", "--data-dir", tmp_path / "d", "--listen", "0.0.0.0:0", "--local-workers", "0"],
                          capture_output=True, text=True, timeout=30)
-    assert run.returncode != 0
+    assert run.returncode == 2
     assert "token" in run.stderr and "tls" in run.stderr.lower()
 
 

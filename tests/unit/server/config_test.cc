@@ -123,7 +123,8 @@ TEST_F(ConfigTest, HelpAndVersionEndTheProgramWell) {
   const ParsedConfig help = Parse({"--help"});
   EXPECT_TRUE(help.exit_now);
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* text : {"--listen", "--data-dir", "127.0.0.1:50051", "--config", "SIGTERM"})
+  for (const char* text :
+       {"--listen", "--data-dir", "127.0.0.1:50051", "--config", "SIGTERM", "Exit codes"})
     EXPECT_THAT(help.output, HasSubstr(text));
   EXPECT_THAT(Parse({"--version"}).output, HasSubstr("lathed "));
 }

@@ -89,6 +89,16 @@ void Combine(std::vector<float>& values, const Shape& dims, const std::vector<fl
   });
 }
 
+// Whether the part `out` of `in` that starts at `first` is the beginning of its elements.
+bool IsPrefix(const Shape& in, const Shape& out, const std::vector<int64_t>& first) {
+  int64_t before = 1;  // elements of the axes so far
+  for (size_t axis = 0; axis < in.size(); ++axis) {
+    if (first[axis] != 0 || (in[axis] != out[axis] && before != 1)) return false;
+    before = SaturatingMul(before, in[axis]);
+  }
+  return true;
+}
+
 // Elements that were copied need not be in memory twice. Few ones (scales, read with every piece of
 // what they scale) may stay.
 void DropDecoded(const Tensor& tensor, int64_t begin, int64_t count) {
@@ -388,7 +398,7 @@ absl::StatusOr<ConstantEvaluator::Piece> ConstantEvaluator::EvalSlice(
   const Graph* graph = definition.graph;
   ASSIGN_OR_RETURN(const ConstantPlan plan, PlanNode(definition, 0));
   ASSIGN_OR_RETURN(const ConstantPlan whole, PlanOf(graph, node.inputs[0], 0));
-  ASSIGN_OR_RETURN(const Piece in, Eval(graph, node.inputs[0], rows));
+  ASSIGN_OR_RETURN(Piece in, Eval(graph, node.inputs[0], rows));
   std::vector<int64_t> starts = node.IntsAttribute("starts");
   std::vector<int64_t> axes = node.IntsAttribute("axes");
   if (node.inputs.size() > 1) starts = Ints(graph, node.inputs[1]).value_or(starts);
@@ -408,6 +418,11 @@ absl::StatusOr<ConstantEvaluator::Piece> ConstantEvaluator::EvalSlice(
   out.dims = plan.dims;
   if (rows) out.dims[0] = in.dims[0];
   const int64_t count = Count(out.dims);
+  if (IsPrefix(in.dims, out.dims, first)) {  // padding that is cut off: no second copy
+    in.values.resize(static_cast<size_t>(count));
+    out.values = std::move(in.values);
+    return out;
+  }
   out.values.reserve(static_cast<size_t>(count));
   if (count == 0) return out;
   const std::vector<int64_t> strides = Strides(in.dims);

@@ -38,14 +38,28 @@ struct Sums {
 };
 
 Sums Compare(const float* before, const float* after, int64_t count) {
-  Sums sums;
-  for (int64_t i = 0; i < count; ++i) {
+  // Several sums of each kind, which compilers keep in vectors; in a fixed order.
+  constexpr int64_t kLanes = 8;
+  double change[kLanes] = {};
+  double norm[kLanes] = {};
+  int64_t nonzero_before[kLanes] = {};
+  int64_t nonzero_after[kLanes] = {};
+  const auto add = [&](int64_t i, int64_t lane) {
     const double w = before[i];
     const double d = w - static_cast<double>(after[i]);
-    sums.change += d * d;
-    sums.norm += w * w;
-    sums.nonzero_before += before[i] != 0;
-    sums.nonzero_after += after[i] != 0;
+    change[lane] += d * d;
+    norm[lane] += w * w;
+    nonzero_before[lane] += before[i] != 0;
+    nonzero_after[lane] += after[i] != 0;
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) add(i + lane, lane);
+  }
+  for (; i < count; ++i) add(i, 0);
+  Sums sums;
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    sums.Add({change[lane], norm[lane], nonzero_before[lane], nonzero_after[lane]});
   }
   return sums;
 }

@@ -1,5 +1,5 @@
-// Compiled once for each instruction set and chosen when the program runs. Every sum is kept in
-// kSlots slots, folded in one order: wider vectors hold more of them, and change the speed alone.
+// Rounding, packing and errors. Compiled once for each instruction set and chosen when the program
+// runs.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "worker/engine/kernels/quantize.cc"
 #include <hwy/cache_control.h>
@@ -8,30 +8,9 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
+#include "worker/engine/kernels/quantize-inl.h"
 #include "worker/engine/kernels/quantize.h"
-
-#ifndef LATHE_WORKER_ENGINE_KERNELS_QUANTIZE_CANDIDATES
-#define LATHE_WORKER_ENGINE_KERNELS_QUANTIZE_CANDIDATES
-namespace lathe::engine {
-namespace {
-
-constexpr int kPoints = 20;  // of the search for r
-
-// Scales to choose from; q - z lies in [low, high]. Room for whole vectors.
-struct Candidates {
-  static constexpr int kSize = 32;
-  float scale[kSize];
-  float inverse[kSize];
-  float low[kSize];
-  float high[kSize];
-};
-
-}  // namespace
-}  // namespace lathe::engine
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::engine {
@@ -39,155 +18,9 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int64_t kRoom = 1024;  // bytes of integers between rounding and packing
-constexpr int64_t kSlots = 16;
 // Weights that are fetched ahead of their use, and bytes of integers ahead of their writing.
 constexpr int64_t kReadAhead = 768;
 constexpr int64_t kWriteAhead = 512;
-constexpr int64_t kFold = 1024;  // elements summed in float32 before they are folded into float64
-
-using D = hn::CappedTag<float, 16>;
-using D4 = hn::FixedTag<float, 4>;
-using V = hn::Vec<D>;
-constexpr int64_t kWidth = static_cast<int64_t>(hn::MaxLanes(D()));
-constexpr int64_t kVectors = kSlots / kWidth;
-
-// ((0+8)+(4+12)) and so on: slots i, i+4, i+8, i+12 first, then the four that are left.
-HWY_INLINE float Fold(const V* sums) {
-  HWY_ALIGN float slots[kSlots];
-  for (int64_t v = 0; v < kVectors; ++v) hn::Store(sums[v], D(), slots + v * kWidth);
-  const D4 d4;
-  const auto even = hn::Add(hn::Load(d4, slots), hn::Load(d4, slots + 8));
-  const auto odd = hn::Add(hn::Load(d4, slots + 4), hn::Load(d4, slots + 12));
-  HWY_ALIGN float four[4];
-  hn::Store(hn::Add(even, odd), d4, four);
-  return (four[0] + four[2]) + (four[1] + four[3]);
-}
-
-void MinMax(const float* HWY_RESTRICT w, int64_t count, float* low, float* high) {
-  const D d;
-  V lows[kVectors];
-  V highs[kVectors];
-  for (int64_t v = 0; v < kVectors; ++v) lows[v] = highs[v] = hn::Zero(d);
-  int64_t i = 0;
-  for (; i + kSlots <= count; i += kSlots) {
-    for (int64_t v = 0; v < kVectors; ++v) {
-      const V x = hn::LoadU(d, w + i + v * kWidth);
-      lows[v] = hn::Min(lows[v], x);
-      highs[v] = hn::Max(highs[v], x);
-    }
-  }
-  for (int64_t v = 1; v < kVectors; ++v) {
-    lows[0] = hn::Min(lows[0], lows[v]);
-    highs[0] = hn::Max(highs[0], highs[v]);
-  }
-  *low = hn::GetLane(hn::MinOfLanes(d, lows[0]));
-  *high = hn::GetLane(hn::MaxOfLanes(d, highs[0]));
-  for (; i < count; ++i) {
-    *low = std::min(*low, w[i]);
-    *high = std::max(*high, w[i]);
-  }
-}
-
-// Running largest magnitudes, a slot each.
-struct Largest {
-  V slots[kVectors];
-  HWY_INLINE Largest() {
-    for (int64_t v = 0; v < kVectors; ++v) slots[v] = hn::Zero(D());
-  }
-  HWY_INLINE void Take(const float* w) {  // kSlots of them
-    for (int64_t v = 0; v < kVectors; ++v)
-      slots[v] = hn::Max(slots[v], hn::Abs(hn::LoadU(D(), w + v * kWidth)));
-  }
-  // With the weights of [from, count), fewer than kSlots.
-  HWY_INLINE float Finish(const float* w, int64_t from, int64_t count) {
-    for (int64_t v = 1; v < kVectors; ++v) slots[0] = hn::Max(slots[0], slots[v]);
-    float largest = hn::GetLane(hn::MaxOfLanes(D(), slots[0]));
-    for (; from < count; ++from) largest = std::max(largest, std::abs(w[from]));
-    return largest;
-  }
-};
-
-HWY_INLINE float AbsMax(const float* HWY_RESTRICT w, int64_t count) {
-  Largest largest;
-  int64_t i = 0;
-  for (; i + kSlots <= count; i += kSlots) largest.Take(w + i);
-  return largest.Finish(w, i, count);
-}
-
-// The (w / s - q)^2 of a vector, q in [low, high]: squared errors in units of the scale, so that no
-// weight is too large or too small for them.
-HWY_INLINE V StepsSquared(V w, V inverse, V low, V high) {
-  const V t = hn::Mul(w, inverse);
-  const V e = hn::Sub(t, hn::Min(hn::Max(hn::Round(t), low), high));
-  return hn::Mul(e, e);
-}
-
-HWY_INLINE float ErrorInSteps(const float* HWY_RESTRICT w, int64_t count, float inverse, float low,
-                              float high) {
-  const D d;
-  const V by = hn::Set(d, inverse);
-  const V lo = hn::Set(d, low);
-  const V hi = hn::Set(d, high);
-  V sums[kVectors];
-  for (int64_t v = 0; v < kVectors; ++v) sums[v] = hn::Zero(d);
-  int64_t i = 0;
-  for (; i + kSlots <= count; i += kSlots) {
-    for (int64_t v = 0; v < kVectors; ++v) {
-      const V x = hn::LoadU(d, w + i + v * kWidth);
-      sums[v] = hn::Add(sums[v], StepsSquared(x, by, lo, hi));
-    }
-  }
-  if (i < count) {
-    HWY_ALIGN float rest[kSlots] = {};  // zeros round to zero
-    std::copy(w + i, w + count, rest);
-    for (int64_t v = 0; v < kVectors; ++v)
-      sums[v] = hn::Add(sums[v], StepsSquared(hn::Load(d, rest + v * kWidth), by, lo, hi));
-  }
-  return Fold(sums);
-}
-
-// largest[0..sets) to scales, and their reciprocals. Room for whole vectors in both.
-HWY_INLINE void ScalesOf(const float* largest, int64_t sets, float highest, float* scales,
-                         float* inverses) {
-  const D d;
-  const V smallest = hn::Set(d, kSmallestScale);
-  const V one = hn::Set(d, 1.0f);
-  const V most = hn::Set(d, kLargestDecoded);
-  const V by = hn::Set(d, highest);
-  for (int64_t s = 0; s < sets; s += kWidth) {
-    const V scale = hn::Div(hn::Min(hn::LoadU(d, largest + s), most), by);
-    const V used = hn::IfThenElse(hn::Ge(scale, smallest), scale, one);
-    hn::StoreU(used, d, scales + s);
-    hn::StoreU(hn::Div(one, used), d, inverses + s);
-  }
-}
-
-// Scale and reciprocal of each largest magnitude in c.scale.
-void SymmetricScales(float highest, Candidates& c) {
-  float largest[Candidates::kSize];
-  std::copy(c.scale, c.scale + Candidates::kSize, largest);
-  ScalesOf(largest, kPoints, highest, c.scale, c.inverse);
-}
-
-// Index of the candidate of least squared error, the first of equals.
-int Search(const float* w, int64_t count, const Candidates& c) {
-  int best = 0;
-  double least = std::numeric_limits<double>::infinity();
-  for (int point = 0; point < kPoints; ++point) {
-    const double step = static_cast<double>(c.scale[point]) * static_cast<double>(c.scale[point]);
-    double error = 0;
-    int64_t at = 0;
-    do {  // what is worse already need not be finished
-      error +=
-          step * static_cast<double>(ErrorInSteps(w + at, std::min(kFold, count - at),
-                                                  c.inverse[point], c.low[point], c.high[point]));
-      at += kFold;
-    } while (at < count && error < least);
-    best = error < least ? point : best;
-    least = std::min(least, error);
-  }
-  return best;
-}
 
 // Rounds vectors to the low byte of clamp(round(w / s), low, high) + z: int8 or uint8.
 class Rounder {
@@ -460,91 +293,25 @@ HWY_AFTER_NAMESPACE();
 namespace lathe::engine {
 namespace {
 
-HWY_EXPORT(MinMax);
-HWY_EXPORT(SymmetricScales);
-HWY_EXPORT(Search);
 HWY_EXPORT(RoundAll);
 HWY_EXPORT(Sums);
 HWY_EXPORT(Divide);
 HWY_EXPORT(Pack);
 HWY_EXPORT(RoundAllSets);
 
-struct Bounds {
-  float low = 0;
-  float high = 0;
-};
-
-float Lowest(const RoundingRule& rule) {
-  return rule.symmetric ? -static_cast<float>((1 << (rule.bits - 1)) - 1) : 0.0f;
-}
-float Highest(const RoundingRule& rule) {
-  return static_cast<float>(rule.symmetric ? (1 << (rule.bits - 1)) - 1 : (1 << rule.bits) - 1);
-}
-
-SetScale ScaleFor(const Bounds& bounds, float ratio, const RoundingRule& rule) {
-  SetScale out;
-  if (rule.symmetric) {
-    out.scale = SymmetricScale(std::max(-bounds.low, bounds.high) * ratio, Highest(rule));
-    return out;
-  }
-  // In float64, so that a range near the largest float does not overflow.
-  const double low = static_cast<double>(bounds.low) * static_cast<double>(ratio);
-  const double high = static_cast<double>(bounds.high) * static_cast<double>(ratio);
-  const double scale = (high - low) / static_cast<double>(Highest(rule));
-  if (scale >= kSmallestScale) out.scale = static_cast<float>(scale);
-  const auto highest = static_cast<double>(Highest(rule));
-  const double zero =
-      std::min(std::max(std::nearbyint(-low / static_cast<double>(out.scale)), 0.0), highest);
-  out.zero_point = static_cast<int32_t>(zero);
-  out.scale =
-      std::min(out.scale, kLargestDecoded / static_cast<float>(std::max(zero, highest - zero)));
-  return out;
-}
-
 }  // namespace
-
-SetScale FindScale(const float* w, int64_t count, const RoundingRule& rule) {
-  Bounds bounds;
-  HWY_DYNAMIC_DISPATCH(MinMax)(w, count, &bounds.low, &bounds.high);
-  if (!rule.clip_mse || (bounds.low == 0 && bounds.high == 0)) return ScaleFor(bounds, 1.0f, rule);
-  // Shrink ratios from 1 down to `smallest`.
-  const float smallest = rule.bits <= 4 ? 0.3f : 0.5f;
-  const auto ratio = [&](int point) {
-    return 1.0f - (1.0f - smallest) * (static_cast<float>(point) * (1.0f / (kPoints - 1)));
-  };
-  Candidates c;
-  if (rule.symmetric) {
-    const float largest = std::max(-bounds.low, bounds.high);
-    for (int point = 0; point < Candidates::kSize; ++point) {
-      c.scale[point] = largest * ratio(point);
-      c.low[point] = Lowest(rule);
-      c.high[point] = Highest(rule);
-    }
-    HWY_DYNAMIC_DISPATCH(SymmetricScales)(Highest(rule), c);
-    return {c.scale[HWY_DYNAMIC_DISPATCH(Search)(w, count, c)], 0};
-  }
-  SetScale candidates[kPoints];
-  for (int point = 0; point < kPoints; ++point) {
-    candidates[point] = ScaleFor(bounds, ratio(point), rule);
-    const auto zero = static_cast<float>(candidates[point].zero_point);
-    c.scale[point] = candidates[point].scale;
-    c.inverse[point] = 1.0f / candidates[point].scale;
-    c.low[point] = Lowest(rule) - zero;
-    c.high[point] = Highest(rule) - zero;
-  }
-  return candidates[HWY_DYNAMIC_DISPATCH(Search)(w, count, c)];
-}
 
 void RoundSet(const float* w, int64_t count, const RoundingRule& rule, const SetScale& s,
               int8_t* q) {
   const auto zero = static_cast<float>(s.zero_point);
   HWY_DYNAMIC_DISPATCH(RoundAll)
-  (w, count, 1.0f / s.scale, s.zero_point, Lowest(rule) - zero, Highest(rule) - zero, q);
+  (w, count, 1.0f / s.scale, s.zero_point, LowestInteger(rule) - zero, HighestInteger(rule) - zero,
+   q);
 }
 
 void RoundSets(const float* w, int64_t count, int64_t set_length, int bits, bool nibbles,
                uint8_t* out, float* scales) {
-  const float highest = Highest({bits, true, false});
+  const float highest = HighestInteger({bits, true, false});
   HWY_DYNAMIC_DISPATCH(RoundAllSets)(w, count, set_length, highest, nibbles, out, scales);
 }
 

@@ -27,6 +27,13 @@ struct RoundingRule {
   bool clip_mse = false;  // search r
 };
 
+inline float LowestInteger(const RoundingRule& rule) {
+  return rule.symmetric ? -static_cast<float>((1 << (rule.bits - 1)) - 1) : 0.0f;
+}
+inline float HighestInteger(const RoundingRule& rule) {
+  return static_cast<float>(rule.symmetric ? (1 << (rule.bits - 1)) - 1 : (1 << rule.bits) - 1);
+}
+
 constexpr float kSmallestScale = 1e-37f;
 // The ends of a range decode to at most this: just below the largest float, so that a scale that
 // was rounded up does not make them infinite.

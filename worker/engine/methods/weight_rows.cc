@@ -23,7 +23,9 @@ const float* ToFloats(DType dtype, const char* raw, int64_t count, ReadRoom& roo
     case DType::kBfloat16:
       return Converted<uint16_t>(raw, count, room, Bfloat16ToFloat);
     default:
-      return Converted<float>(raw, count, room, [](float v) { return v; });
+      room.floats.resize(static_cast<size_t>(count));
+      std::memcpy(room.floats.data(), raw, static_cast<size_t>(count) * sizeof(float));
+      return room.floats.data();
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cfloat>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -152,6 +153,57 @@ TEST(QuantizeKernels, SearchFindsTheBestOfTwentyRatios) {
       }
       EXPECT_NEAR(BestError(w, FindScale(w.data(), n, rule), rule) / least, 1, 1e-4);
     }
+  }
+}
+
+// The search as quantize.h defines it: a sum of sixteen slots for each ratio, the first of the
+// least.
+float PlainSearch(const std::vector<float>& w, const RoundingRule& rule) {
+  const auto highest = static_cast<float>(Highest(rule));
+  float largest = 0;
+  for (const float x : w) largest = std::max(largest, std::abs(x));
+  const float smallest = rule.bits <= 4 ? 0.3f : 0.5f;
+  double least = std::numeric_limits<double>::infinity();
+  float best = 1;
+  for (int point = 0; point < 20; ++point) {
+    const float ratio = 1.0f - (1.0f - smallest) * (static_cast<float>(point) * (1.0f / 19));
+    const float scale = SymmetricScale(largest * ratio, highest);
+    const float inverse = 1.0f / scale;
+    float slots[16] = {};
+    for (size_t i = 0; i < w.size(); ++i) {
+      const float t = w[i] * inverse;
+      const float e = t - std::min(std::max(std::nearbyint(t), -highest), highest);
+      slots[i % 16] += e * e;
+    }
+    float four[4];
+    for (int i = 0; i < 4; ++i)
+      four[i] = (slots[i] + slots[i + 8]) + (slots[i + 4] + slots[i + 12]);
+    const float sum = (four[0] + four[2]) + (four[1] + four[3]);
+    const double error =
+        static_cast<double>(scale) * static_cast<double>(scale) * static_cast<double>(sum);
+    if (error < least) {
+      least = error;
+      best = scale;
+    }
+  }
+  return best;
+}
+
+TEST(QuantizeKernels, TheSearchIsThePlainOneBitForBitAtAnyLength) {
+  for (const int bits : {2, 3, 4, 8}) {
+    const RoundingRule rule{bits, true, true};
+    for (const int64_t n : {1, 2, 15, 16, 17, 31, 32, 33, 48, 64, 100, 127, 128, 129, 500, 1024}) {
+      for (unsigned seed = 0; seed < 20; ++seed) {
+        const std::vector<float> w = Normal(n, 100 + seed, 0.7f);
+        const float expected = PlainSearch(w, rule);
+        OnEveryTarget([&] {
+          ASSERT_EQ(FindScale(w.data(), n, rule).scale, expected)
+              << bits << ' ' << n << ' ' << seed;
+        });
+      }
+    }
+    const std::vector<float> zeros(40, 0.0f);
+    EXPECT_EQ(FindScale(zeros.data(), 40, rule).scale, 1.0f);
   }
 }
 
