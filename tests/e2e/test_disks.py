@@ -57,8 +57,8 @@ def test_a_full_disk_at_the_worker_is_named_and_passes(small_worker, tmp_path, w
     for word in words:
         assert word in job["error"]["message"], job["error"]
     # What it left behind does not stop the next: one that fits only an empty disk.
-    server.lathe("compress", model(tmp_path / "m.onnx", 800, seed=1), "-o", tmp_path / "o.onnx", *PRUNE)
-    server.lathe("compress", model(tmp_path / "m.onnx", 800, seed=2), "-o", tmp_path / "o.onnx", *INT8)
+    server.lathe("compress", model(tmp_path / "m.onnx", 600, seed=1), "-o", tmp_path / "o.onnx", *PRUNE)
+    server.lathe("compress", model(tmp_path / "m.onnx", 600, seed=2), "-o", tmp_path / "o.onnx", *INT8)
     wait_for(lambda: not list(server.data.glob("workers/**/attempt-*")), what="the work folder to be gone")
     assert "local worker ended" not in server.log()
 
