@@ -20,8 +20,12 @@
 
 namespace lathe::bench {
 
+// The server that must not outlive the program; -1: none.
+inline pid_t running_server = -1;
+
 // Ends the program with a message: a benchmark that cannot measure has nothing to say.
 [[noreturn]] inline void Fail(const std::string& why) {
+  if (running_server > 0) kill(running_server, SIGTERM);
   std::fprintf(stderr, "%s\n", why.c_str());
   std::exit(1);
 }
@@ -55,6 +59,7 @@ class LathedProcess {
     if (posix_spawn(&pid_, binary.c_str(), nullptr, nullptr, argv.data(), environ) != 0) {
       Fail("cannot start " + binary);
     }
+    running_server = pid_;
     const absl::Time give_up = absl::Now() + absl::Seconds(30);
     while (address_.empty()) {
       if (absl::Now() > give_up) Fail("lathed did not come up");
@@ -67,6 +72,7 @@ class LathedProcess {
   ~LathedProcess() {
     kill(pid_, SIGTERM);
     waitpid(pid_, nullptr, 0);
+    running_server = -1;
   }
   LathedProcess(const LathedProcess&) = delete;
   LathedProcess& operator=(const LathedProcess&) = delete;

@@ -193,7 +193,8 @@ absl::Status Agent::Run() {
         LogWarning("the server does not answer; trying again", {{"error", status.ToString()}});
       }
       connected = false;
-      scope.SleepFor(interrupted ? absl::Milliseconds(100) : delay.Next());
+      services_.connection->AwaitConnection(scope,
+                                            interrupted ? absl::Milliseconds(100) : delay.Next());
     }
     absl::MutexLock lock(&mutex_);
     idle_call_ = nullptr;

@@ -41,9 +41,10 @@ absl::StatusOr<std::string> ReadAuthorities(const std::string& path) {
 
 }  // namespace
 
-ServerConnection::ServerConnection(const std::shared_ptr<grpc::Channel>& channel, std::string token)
-    : workers_(lathe::v1::WorkerService::NewStub(channel)),
-      blobs_(lathe::v1::BlobService::NewStub(channel)),
+ServerConnection::ServerConnection(std::shared_ptr<grpc::Channel> channel, std::string token)
+    : channel_(std::move(channel)),
+      workers_(lathe::v1::WorkerService::NewStub(channel_)),
+      blobs_(lathe::v1::BlobService::NewStub(channel_)),
       token_(std::move(token)) {}
 
 absl::StatusOr<std::unique_ptr<ServerConnection>> ServerConnection::Create(
@@ -69,6 +70,18 @@ absl::StatusOr<std::unique_ptr<ServerConnection>> ServerConnection::Create(
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   return std::unique_ptr<ServerConnection>(new ServerConnection(
       grpc::CreateCustomChannel(options.server, credentials, arguments), std::move(token)));
+}
+
+void ServerConnection::AwaitConnection(const CancelScope& scope, absl::Duration duration) {
+  if (channel_->GetState(/*try_to_connect=*/true) == GRPC_CHANNEL_READY) {
+    scope.SleepFor(duration);  // it answers, but not as we wish
+    return;
+  }
+  const absl::Time until = absl::Now() + duration;
+  while (absl::Now() < until && !scope.cancelled()) {
+    const absl::Time next = std::min(until, absl::Now() + absl::Milliseconds(100));
+    if (channel_->WaitForConnected(absl::ToChronoTime(next))) return;
+  }
 }
 
 ServerCall::ServerCall(const ServerConnection& connection, CancelScope* scope,

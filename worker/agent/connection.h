@@ -33,10 +33,14 @@ class ServerConnection {
   lathe::v1::WorkerService::StubInterface& workers() { return *workers_; }
   lathe::v1::BlobService::StubInterface& blobs() { return *blobs_; }
   const std::string& token() const { return token_; }
+  // Waits for `duration`, less when cancelled, or when a server that could not be reached now can.
+  // gRPC looks at a connection that is being made only while somebody waits for it.
+  void AwaitConnection(const CancelScope& scope, absl::Duration duration);
 
  private:
-  ServerConnection(const std::shared_ptr<grpc::Channel>& channel, std::string token);
+  ServerConnection(std::shared_ptr<grpc::Channel> channel, std::string token);
 
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<lathe::v1::WorkerService::Stub> workers_;
   const std::unique_ptr<lathe::v1::BlobService::Stub> blobs_;
   const std::string token_;

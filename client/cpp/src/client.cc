@@ -155,7 +155,7 @@ absl::StatusOr<v1::Job> Client::WaitJob(const std::string& name, absl::Duration 
 
 absl::StatusOr<v1::Job> Client::WatchJob(const std::string& name, int64_t after_sequence,
                                          const std::function<bool(const v1::JobEvent&)>& on_event) {
-  Backoff backoff(options_);
+  Backoff backoff(options_, stub_.get());
   while (true) {
     v1::WatchJobRequest request;
     request.set_name(name);
@@ -178,7 +178,7 @@ absl::StatusOr<v1::Job> Client::WatchJob(const std::string& name, int64_t after_
 
 absl::Status Client::StreamLogs(const std::string& name, bool follow,
                                 const std::function<bool(const v1::JobLog&)>& on_line) {
-  Backoff backoff(options_);
+  Backoff backoff(options_, stub_.get());
   int64_t after_sequence = 0;
   while (true) {
     v1::StreamLogsRequest request;

@@ -83,6 +83,7 @@ class GrpcStub : public Stub {
         tls_ca_file_(options.tls_ca_file),
         token_(options.token),
         watch_(options.cancelled),
+        channel_(channel),
         blobs_(v1::BlobService::NewStub(channel)),
         models_(v1::ModelService::NewStub(channel)),
         datasets_(v1::DatasetService::NewStub(channel)),
@@ -151,6 +152,14 @@ class GrpcStub : public Stub {
         [&](grpc::ClientContext* context) { return jobs_->StreamLogs(context, request); }, on_line);
   }
 
+  // gRPC looks at a connection that is being made only while somebody waits for it.
+  bool AwaitConnection(absl::Duration duration) override {
+    if (channel_->GetState(/*try_to_connect=*/true) == GRPC_CHANNEL_READY) {
+      return Stub::AwaitConnection(duration);  // it answers, but not yet as we wish
+    }
+    return channel_->WaitForConnected(absl::ToChronoTime(absl::Now() + duration));
+  }
+
  private:
   v1::BlobService::Stub* StubOfBlobService() { return blobs_.get(); }
   v1::ModelService::Stub* StubOfModelService() { return models_.get(); }
@@ -216,6 +225,7 @@ class GrpcStub : public Stub {
   const std::string tls_ca_file_;
   const std::string token_;
   CancelWatch watch_;
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::BlobService::Stub> blobs_;
   const std::unique_ptr<v1::ModelService::Stub> models_;
   const std::unique_ptr<v1::DatasetService::Stub> datasets_;

@@ -17,7 +17,7 @@ class RetryStub : public Stub {
 
 #define LATHE_DEFINE(service, method, request, response)                       \
   absl::StatusOr<v1::response> method(const v1::request& req) override {       \
-    Backoff backoff(options_);                                                 \
+    Backoff backoff(options_, inner_.get());                                   \
     while (true) {                                                             \
       absl::StatusOr<v1::response> answer = inner_->method(req);               \
       if (answer.ok() || !IsTransient(answer.status())) return answer;         \
@@ -47,6 +47,10 @@ class RetryStub : public Stub {
     return inner_->StreamLogs(request, on_line);
   }
 
+  bool AwaitConnection(absl::Duration duration) override {
+    return inner_->AwaitConnection(duration);
+  }
+
  private:
   bool Cancelled() const { return options_.cancelled && options_.cancelled(); }
 
@@ -60,8 +64,16 @@ bool IsTransient(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnavailable;
 }
 
-Backoff::Backoff(const ClientOptions& options)
-    : options_(options), give_up_(absl::Now() + options.retry_for), next_(kFirstWait) {}
+bool Stub::AwaitConnection(absl::Duration duration) {
+  absl::SleepFor(duration);
+  return false;
+}
+
+Backoff::Backoff(const ClientOptions& options, Stub* stub)
+    : options_(options),
+      stub_(stub),
+      give_up_(absl::Now() + options.retry_for),
+      next_(kFirstWait) {}
 
 void Backoff::Reset() {
   give_up_ = absl::Now() + options_.retry_for;
@@ -77,7 +89,7 @@ bool Backoff::Wait(const std::string& call, const absl::Status& error) {
   if (options_.on_retry) options_.on_retry(call, error, wait);
   while (absl::Now() < until) {
     if (options_.cancelled && options_.cancelled()) return false;
-    absl::SleepFor(std::min(absl::Milliseconds(100), until - absl::Now()));
+    if (stub_->AwaitConnection(std::min(absl::Milliseconds(100), until - absl::Now()))) break;
   }
   return true;
 }

@@ -61,6 +61,8 @@ class Stub {
                                 const std::function<bool(const v1::JobEvent&)>& on_event) = 0;
   virtual absl::Status StreamLogs(const v1::StreamLogsRequest& request,
                                   const std::function<bool(const v1::JobLog&)>& on_line) = 0;
+  // Waits for `duration`; true, and earlier, when a server that could not be reached now can.
+  virtual bool AwaitConnection(absl::Duration duration);
 };
 
 // A gRPC channel. INVALID_ARGUMENT when the TLS file cannot be read.
@@ -73,7 +75,8 @@ std::unique_ptr<Stub> MakeRetryStub(std::unique_ptr<Stub> inner, const ClientOpt
 // Backoff shared by retried calls and resumed streams.
 class Backoff {
  public:
-  explicit Backoff(const ClientOptions& options);
+  // `stub` is what the calls go through.
+  Backoff(const ClientOptions& options, Stub* stub);
   // Waits before another attempt; false when the time is up or the user cancelled.
   bool Wait(const std::string& call, const absl::Status& error);
   // Something was achieved: start over with short waits.
@@ -81,6 +84,7 @@ class Backoff {
 
  private:
   const ClientOptions& options_;
+  Stub* const stub_;
   absl::Time give_up_;
   absl::Duration next_;
 };

@@ -112,7 +112,7 @@ absl::StatusOr<v1::Blob> Client::UploadKnownFile(const std::string& path, const 
     return absl::FailedPreconditionError(
         absl::StrCat(path, " changed while it was being uploaded"));
   }
-  Backoff backoff(options_);
+  Backoff backoff(options_, stub_.get());
   int64_t best = -1;
   while (true) {
     v1::QueryUploadRequest query;
@@ -246,7 +246,7 @@ absl::Status Client::DownloadBlob(const std::string& digest, const std::string& 
   if (lseek(fd, have, SEEK_SET) < 0)
     return absl::InternalError(absl::StrCat("cannot seek in ", partial));
 
-  Backoff backoff(options_);
+  Backoff backoff(options_, stub_.get());
   while (true) {
     v1::DownloadBlobRequest request;
     request.set_digest(digest);
