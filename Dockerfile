@@ -19,8 +19,9 @@ COPY client client
 # The compiler cache outlives the layer: an image built again after a change compiles that change alone.
 # LANG is part of what it goes by.
 ENV CCACHE_DIR=/var/cache/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 LANG=C.UTF-8
+ARG LATHE_WERROR=OFF
 RUN --mount=type=cache,target=/var/cache/ccache \
-    cmake --preset release -DLATHE_BUILD_TESTS=OFF -DLATHE_BUILD_BENCH=OFF \
+    cmake --preset release -DLATHE_BUILD_TESTS=OFF -DLATHE_BUILD_BENCH=OFF -DLATHE_WERROR=$LATHE_WERROR \
  && cmake --build build/release \
  && cmake --install build/release --prefix /opt/lathe --component runtime --strip
 
