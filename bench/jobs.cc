@@ -26,8 +26,6 @@
 namespace lathe::bench {
 namespace {
 
-double Now() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
-
 template <typename T>
 T Must(absl::StatusOr<T> result) {
   if (!result.ok()) Fail(std::string(result.status().message()));

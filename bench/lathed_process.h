@@ -84,6 +84,9 @@ class LathedProcess {
   std::string address_;
 };
 
+// Seconds since the epoch.
+inline double Now() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
+
 // A folder of one's own on disk, removed at the end.
 class BenchFolder {
  public:

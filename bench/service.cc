@@ -34,8 +34,6 @@
 namespace lathe::bench {
 namespace {
 
-double Now() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
-
 struct Quantiles {
   double median = 0;  // seconds
   double p99 = 0;

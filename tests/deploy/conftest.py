@@ -20,7 +20,6 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("LATHE_BIN", ROOT / "build" / "release" / "bin"))
-sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
 
 def free_port():
@@ -125,8 +124,9 @@ class Deployment:
         return sorted(c["Names"][0] for c in json.loads(listed or "[]")
                       if c["Labels"]["com.docker.compose.service"] == service)
 
-    def lathe(self, *arguments, check=True):
-        return self.engine.run(BIN / "lathe", "--server", f"127.0.0.1:{self.port}", "--token-file", self.token, *arguments, check=check)
+    def lathe(self, *arguments, check=True, token=None):
+        return self.engine.run(BIN / "lathe", "--server", f"127.0.0.1:{self.port}", "--token-file", token or self.token,
+                               *arguments, check=check)
 
     def workers(self):
         return json.loads(self.lathe("--json", "workers").stdout)["workers"]

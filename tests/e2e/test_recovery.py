@@ -3,9 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 
-from conftest import job_processes, wait_for
+from conftest import BIN, job_processes, wait_for
 from test_cli import INT8, big_matmul_model
 from test_faults import SLOW
 
@@ -117,3 +118,17 @@ def test_a_late_completion_is_rejected_and_counted(new_server, new_worker, digit
     assert isinstance(rejected, str) and "Aborted" in rejected and "STALE_LEASE" in rejected, rejected
     assert server.lathe_json("job", job) == done
     assert server.metric("lathe_stale_completions_rejected_total") == 2
+
+
+def test_a_client_finds_a_server_that_starts_after_it(new_server):
+    """gRPC looks at a connection being made only while somebody waits for it: retries that merely slept saw each attempt
+    end at its own deadline of 5 s, which this client does not have."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    client = subprocess.Popen([BIN / "lathe", "--server", address, "--connect-timeout", "4.5", "workers"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "trying again" in client.stderr.readline()
+    new_server().start(listen=address)
+    _, errors = client.communicate(timeout=60)
+    assert client.returncode == 0, errors

@@ -82,10 +82,13 @@ void Backoff::Reset() {
 
 bool Backoff::Wait(const std::string& call, const absl::Status& error) {
   thread_local std::minstd_rand random(std::random_device{}());
-  const absl::Duration wait = next_ * std::uniform_real_distribution<double>(0.5, 1.0)(random);
+  const absl::Duration left = give_up_ - absl::Now();
+  if (left <= absl::ZeroDuration()) return false;
+  // The last wait is shorter: all of the time is used.
+  const absl::Duration wait =
+      std::min(left, next_ * std::uniform_real_distribution<double>(0.5, 1.0)(random));
   next_ = std::min(next_ * 2, kLongestWait);
   const absl::Time until = absl::Now() + wait;
-  if (until > give_up_) return false;
   if (options_.on_retry) options_.on_retry(call, error, wait);
   while (absl::Now() < until) {
     if (options_.cancelled && options_.cancelled()) return false;
