@@ -2,6 +2,9 @@
 #ifndef LATHE_WORKER_ENGINE_GRAPH_SPARSE_H_
 #define LATHE_WORKER_ENGINE_GRAPH_SPARSE_H_
 
+#include <cstdint>
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "worker/engine/tensor/tensor.h"
 
@@ -18,6 +21,11 @@ struct SparseTensor {
 // The parts point into `serialized` where they can, and live no longer than it. INVALID_ARGUMENT
 // when it does not parse or a part is malformed; whether the parts fit together is not checked.
 absl::StatusOr<SparseTensor> ReadSparse(const Bytes& serialized);
+
+// The same as a dense tensor called `name`, of a numeric type of whole bytes. INVALID_ARGUMENT when
+// the parts do not fit together or the dense tensor would take more than kMaxDenseBytes.
+absl::StatusOr<Tensor> Densify(const std::string& name, const Bytes& serialized);
+inline constexpr int64_t kMaxDenseBytes = int64_t{4} << 30;
 
 // What can be told without looking at the elements.
 struct SparseShape {
