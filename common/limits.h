@@ -43,6 +43,7 @@ inline constexpr int kMaxWalkDepth = 200;  // nested protobuf messages
 
 // Evaluation (job process). Beyond these, figures are left out or examples are, and the report says
 // so; a data set is refused only where a figure could not be had at all.
+inline constexpr int64_t kMaxBatchExamples = int64_t{1} << 26;  // whether they hold anything or not
 inline constexpr int64_t kMaxClasses = int64_t{1} << 22;  // a few counters each
 inline constexpr int64_t kMaxConfusionClasses = 100;      // squared, in the report
 inline constexpr int64_t kMaxListedClasses = 1000;        // per-class figures in the report

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/checked.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 
 namespace lathe::engine {
@@ -30,6 +31,11 @@ absl::Status CheckArray(absl::string_view name, const Shape& dims, size_t values
   if (!size || static_cast<uint64_t>(*size) != values) {
     return absl::InvalidArgumentError(
         absl::StrCat("'", name, "' has ", values, " values, which do not fill ", DimsText(dims)));
+  }
+  if (dims[0] > limits::kMaxBatchExamples) {
+    return absl::InvalidArgumentError(absl::StrCat("'", name, "' ", DimsText(dims), " has ",
+                                                   dims[0], " examples in a batch; at most ",
+                                                   limits::kMaxBatchExamples));
   }
   return absl::OkStatus();
 }

@@ -58,6 +58,7 @@ absl::Status Sequence::Check(const NamedArray& scores, const LabelBatch& labels)
         absl::StrCat("'", labels.key, "' is ", DimsText(target), "; output '", scores.name, "' ",
                      DimsText(dims), " expects [", dims[0], ", length], padded with -1"));
   }
+  if (dims[0] == 0) return absl::OkStatus();
   const std::optional<int64_t> cells = CheckedMul(dims[1] + 1, target[1] + 1);
   if (!cells || *cells > limits::kMaxEditCells) {
     return absl::InvalidArgumentError(absl::StrCat(
