@@ -80,6 +80,26 @@ absl::StatusOr<ElementsOut> ElementsOut::Make(RunContext& ctx, size_t i) {
   return Make(ctx, i, fact->dtype, fact->dims);
 }
 
+absl::StatusOr<ElementsOut> ElementsOut::MakeCopy(RunContext& ctx, size_t i, const Elements& in,
+                                                  size_t input) {
+  ElementsOut out;
+  if (in.held != nullptr) {
+    ASSIGN_OR_RETURN(out, Make(ctx, i, in.dtype, in.dims));
+  } else {
+    ASSIGN_OR_RETURN(Value * value, ctx.OutInPlace(i, input, in.dtype, in.dims));
+    out.output_ = i;
+    out.dtype_ = in.dtype;
+    out.dims_ = in.dims;
+    out.count_ = in.count;
+    out.width_ = in.width;
+    out.data_ = value->buffer->data();
+  }
+  if (out.count_ > 0 && out.data_ != in.data) {
+    std::memcpy(out.data_, in.data, static_cast<size_t>(in.count * in.width));
+  }
+  return out;
+}
+
 void ElementsOut::Clear() {
   if (count_ > 0) std::memset(data_, 0, static_cast<size_t>(count_ * width_));
 }

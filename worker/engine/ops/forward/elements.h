@@ -35,6 +35,10 @@ class ElementsOut {
   static absl::StatusOr<ElementsOut> Make(RunContext& ctx, size_t i, DType dtype, Shape dims);
   // By the shape rule.
   static absl::StatusOr<ElementsOut> Make(RunContext& ctx, size_t i);
+  // Holding the elements of `in`, which was read from input `input`: in its memory when nobody else
+  // needs it, a copy otherwise.
+  static absl::StatusOr<ElementsOut> MakeCopy(RunContext& ctx, size_t i, const Elements& in,
+                                              size_t input);
 
   char* data() const { return data_; }
   int64_t width() const { return width_; }
