@@ -45,6 +45,14 @@ bool InferSpaceToDepth(OpContext& ctx);
 bool InferConcat(OpContext& ctx);
 bool InferSplit(OpContext& ctx);
 bool InferSlice(OpContext& ctx);
+// What Slice takes of an axis of `extent` elements: `count` of them, from `first` on, each `step`
+// past the one before. step != 0.
+struct SliceRange {
+  int64_t first = 0;
+  int64_t step = 1;
+  int64_t count = 0;
+};
+SliceRange ResolveSlice(int64_t start, int64_t end, int64_t step, int64_t extent);
 bool InferPad(OpContext& ctx);
 bool InferTile(OpContext& ctx);
 bool InferExpand(OpContext& ctx);
