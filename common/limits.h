@@ -41,6 +41,17 @@ inline constexpr int64_t kMaxTensors = 5'000'000;
 inline constexpr int kMaxTensorRank = 64;
 inline constexpr int kMaxWalkDepth = 200;  // nested protobuf messages
 
+// Datasets (job process).
+inline constexpr int kMaxArrays = 4096;  // arrays in one file
+inline constexpr int kMaxArrayNameBytes = 1024;
+inline constexpr int64_t kMaxZipDirectoryBytes = 16 << 20;
+inline constexpr int kMaxNpyHeaderBytes = 64 << 10;
+// Of .safetensors: 64 MiB would be a zip's first bytes read as a length.
+inline constexpr int64_t kMaxSafetensorsHeaderBytes = 16 << 20;
+// An array in Fortran order is turned around in memory.
+inline constexpr int64_t kMaxFortranBytes = 256 << 20;
+inline constexpr int64_t kMaxBatchBytes = int64_t{1} << 30;  // inputs and labels of one batch
+
 }  // namespace lathe::limits
 
 #endif  // LATHE_COMMON_LIMITS_H_

@@ -20,6 +20,9 @@ ALLOWED = {
     "worker/engine/kernels/": ["common/", "worker/engine/tensor/"],
     "worker/engine/linalg/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/"],
     "worker/engine/graph/": ["common/", "worker/engine/tensor/"],
+    "worker/engine/formats/": ["common/", "worker/engine/tensor/"],
+    "worker/engine/data/": ["common/", "common/recipe/", "worker/engine/tensor/", "worker/engine/formats/",
+                            "worker/engine/graph/"],
     "worker/engine/ops/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/graph/"],
     "worker/engine/passes/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/graph/",
                               "worker/engine/ops/"],
@@ -30,7 +33,7 @@ ALLOWED = {
                                 "worker/engine/linalg/", "worker/engine/graph/", "worker/engine/ops/",
                                 "worker/engine/methods/"],
     "worker/engine/": ["common/", "common/recipe/"] + [ENGINE + r + "/" for r in (
-        "tensor", "kernels", "linalg", "graph", "ops", "passes", "methods", "evaluate")],
+        "tensor", "kernels", "linalg", "graph", "formats", "data", "ops", "passes", "methods", "evaluate")],
     "worker/job/": ["common/", "worker/engine/"],
     "worker/agent/": ["common/", "common/recipe/", "proto/", "worker/job/"],
     "worker/": ["common/", "worker/agent/", "worker/job/"],
