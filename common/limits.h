@@ -55,6 +55,16 @@ inline constexpr int64_t kMaxMatchPairs = int64_t{1} << 28;  // true times predi
 inline constexpr int64_t kMaxEditCells = int64_t{1} << 28;   // of one pair of sequences
 inline constexpr int64_t kMaxBootstrapUnits = int64_t{1} << 16;
 inline constexpr int kMaxResamples = 100'000;
+// Datasets (job process).
+inline constexpr int kMaxArrays = 4096;  // arrays in one file
+inline constexpr int kMaxArrayNameBytes = 1024;
+inline constexpr int64_t kMaxZipDirectoryBytes = 16 << 20;
+inline constexpr int kMaxNpyHeaderBytes = 64 << 10;
+// Of .safetensors: 64 MiB would be a zip's first bytes read as a length.
+inline constexpr int64_t kMaxSafetensorsHeaderBytes = 16 << 20;
+// An array in Fortran order is turned around in memory.
+inline constexpr int64_t kMaxFortranBytes = 256 << 20;
+inline constexpr int64_t kMaxBatchBytes = int64_t{1} << 30;  // inputs and labels of one batch
 
 }  // namespace lathe::limits
 
