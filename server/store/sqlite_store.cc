@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <exception>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -38,13 +39,12 @@ class SqliteStore::Impl {
       : options_(std::move(options)), clock_(*clock) {}
 
   ~Impl() {
-    if (thread_.joinable()) {
-      {
-        absl::MutexLock lock(&mutex_);
-        stopping_ = true;
-      }
-      thread_.join();
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(this, &Impl::IsIdle));
+      stopping_ = true;
     }
+    if (checkpointer_.joinable()) checkpointer_.join();
   }
 
   absl::Status Start();
@@ -52,15 +52,28 @@ class SqliteStore::Impl {
   absl::Status Read(const ReadWork& work);
 
  private:
-  // One call of Write that waits for its answer. Lives on the caller's stack.
+  // One call of Write that waits for its turn. Lives on the caller's stack, which is gone as soon
+  // as `turn` was notified, unless it leads.
   struct Waiting {
     const WriteWork* work;
+    // Set before `turn`: the caller is to write what is queued. Otherwise `status` is its answer.
+    bool leads = false;
     absl::Status status;
-    absl::Notification done;
+    absl::Notification turn;
   };
 
-  void WriterLoop();
-  bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_ || !queue_.empty(); }
+  // Writes a batch, the caller's own work first, and hands the connection on.
+  void Lead(Waiting* own) noexcept;
+  // Gives the connection to the checkpointer when its work is due, to the caller at the head of the
+  // queue, or to nobody. The caller has it, and has it no more.
+  void HandOver(bool may_checkpoint);
+  void CheckpointLoop();
+  void Checkpoint();
+  bool IsIdle() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !writing_ && queue_.empty(); }
+  bool CheckpointerIsWanted() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return checkpointing_ || stopping_;
+  }
+
   void RunBatch(const std::vector<Waiting*>& batch);
   // All of the batch in one transaction. False when it had to be rolled back as a whole: nothing is
   // answered then.
@@ -70,7 +83,6 @@ class SqliteStore::Impl {
   absl::Status RunWork(const WriteWork& work);
   absl::Status Commit(int writes);
   void Rollback();
-  void CheckpointIfNeeded();
 
   bool HasIdleReader() const ABSL_SHARED_LOCKS_REQUIRED(readers_mutex_) {
     return !idle_readers_.empty();
@@ -79,18 +91,23 @@ class SqliteStore::Impl {
   const SqliteStoreOptions options_;
   const Clock& clock_;
 
-  // Used by the writer thread alone once it runs.
+  // Used by whoever has the connection: a caller that leads, or the checkpointer.
   std::unique_ptr<SqliteConnection> writer_;
   int wal_pages_ = 0;
 
   absl::Mutex mutex_;
+  // Empty unless somebody has the connection.
   std::deque<Waiting*> queue_ ABSL_GUARDED_BY(mutex_);
+  // Somebody has the connection.
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  // It is the checkpointer.
+  bool checkpointing_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
   absl::Mutex readers_mutex_;
   std::vector<std::unique_ptr<SqliteConnection>> idle_readers_ ABSL_GUARDED_BY(readers_mutex_);
 
-  std::thread thread_;
+  std::thread checkpointer_;
 };
 
 absl::Status SqliteStore::Impl::Start() {
@@ -118,46 +135,75 @@ absl::Status SqliteStore::Impl::Start() {
     absl::MutexLock lock(&readers_mutex_);
     idle_readers_.push_back(std::move(reader));
   }
-  thread_ = std::thread([this] { WriterLoop(); });
+  checkpointer_ = std::thread([this] { CheckpointLoop(); });
   return absl::OkStatus();
 }
 
 absl::Status SqliteStore::Impl::Write(const WriteWork& work) {
-  Waiting waiting{&work, absl::OkStatus(), {}};
+  Waiting own{&work, false, absl::OkStatus(), {}};
+  bool waits = false;
   {
     absl::MutexLock lock(&mutex_);
-    queue_.push_back(&waiting);
+    queue_.push_back(&own);
+    waits = writing_;
+    writing_ = true;
   }
-  waiting.done.WaitForNotification();
-  return waiting.status;
+  if (waits) own.turn.WaitForNotification();
+  if (!waits || own.leads) Lead(&own);
+  return own.status;
 }
 
-void SqliteStore::Impl::WriterLoop() {
+void SqliteStore::Impl::Lead(Waiting* own) noexcept {
+  std::vector<Waiting*> batch;
+  {
+    absl::MutexLock lock(&mutex_);
+    const size_t count = std::min(queue_.size(), kMaxBatch);
+    batch.assign(queue_.begin(), queue_.begin() + count);
+    queue_.erase(queue_.begin(), queue_.begin() + count);
+  }
+  RunBatch(batch);
+  // The next batch begins while this one's callers are woken.
+  HandOver(/*may_checkpoint=*/true);
+  for (Waiting* waiting : batch) {
+    if (waiting != own) waiting->turn.Notify();
+  }
+}
+
+void SqliteStore::Impl::HandOver(bool may_checkpoint) {
+  const int wal_pages = wal_pages_;
+  Waiting* next = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    const int due = queue_.empty() ? kIdleCheckpointPages : kBusyCheckpointPages;
+    checkpointing_ = may_checkpoint && wal_pages >= due;
+    if (checkpointing_) return;  // which wakes the checkpointer
+    if (queue_.empty()) {
+      writing_ = false;
+      return;
+    }
+    next = queue_.front();
+  }
+  next->leads = true;
+  next->turn.Notify();
+}
+
+void SqliteStore::Impl::CheckpointLoop() {
   while (true) {
-    std::vector<Waiting*> batch;
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &Impl::HasWork));
-      if (queue_.empty()) return;
-      const size_t count = std::min(queue_.size(), kMaxBatch);
-      batch.assign(queue_.begin(), queue_.begin() + count);
-      queue_.erase(queue_.begin(), queue_.begin() + count);
+      mutex_.Await(absl::Condition(this, &Impl::CheckpointerIsWanted));
+      if (!checkpointing_) return;
     }
-    RunBatch(batch);
-    CheckpointIfNeeded();
+    Checkpoint();
+    HandOver(/*may_checkpoint=*/false);
   }
 }
 
 void SqliteStore::Impl::RunBatch(const std::vector<Waiting*>& batch) {
   if (batch.size() == 1 || !TryTogether(batch)) {
     // Alone, so that a write which does not fit on the disk does not take those with it that do.
-    for (Waiting* waiting : batch) {
-      waiting->status = RunAlone(*waiting->work);
-      waiting->done.Notify();
-    }
-    return;
+    for (Waiting* waiting : batch) waiting->status = RunAlone(*waiting->work);
   }
-  for (Waiting* waiting : batch) waiting->done.Notify();
 }
 
 bool SqliteStore::Impl::TryTogether(const std::vector<Waiting*>& batch) {
@@ -199,7 +245,14 @@ absl::Status SqliteStore::Impl::RunAlone(const WriteWork& work) {
 
 absl::Status SqliteStore::Impl::RunWork(const WriteWork& work) {
   SqliteTransaction transaction(writer_.get(), &clock_);
-  const absl::Status status = work(transaction);
+  absl::Status status;
+  try {
+    status = work(transaction);
+  } catch (const std::exception& e) {
+    // It may be another caller's work: neither its exception nor its half of a write is to reach
+    // this one.
+    status = absl::InternalError(absl::StrCat("unexpected: ", e.what()));
+  }
   return transaction.fault().ok() ? status : transaction.fault();
 }
 
@@ -225,13 +278,7 @@ void SqliteStore::Impl::Rollback() {
   }
 }
 
-void SqliteStore::Impl::CheckpointIfNeeded() {
-  bool idle = false;
-  {
-    absl::MutexLock lock(&mutex_);
-    idle = queue_.empty();
-  }
-  if (wal_pages_ < (idle ? kIdleCheckpointPages : kBusyCheckpointPages)) return;
+void SqliteStore::Impl::Checkpoint() {
   int log_pages = 0;
   int copied_pages = 0;
   const int code = sqlite3_wal_checkpoint_v2(writer_->db().getHandle(), nullptr,
