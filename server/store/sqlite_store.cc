@@ -44,7 +44,7 @@ class SqliteStore::Impl {
       mutex_.Await(absl::Condition(this, &Impl::IsIdle));
       stopping_ = true;
     }
-    if (checkpointer_.joinable()) checkpointer_.join();
+    if (thread_.joinable()) thread_.join();
   }
 
   absl::Status Start();
@@ -52,27 +52,20 @@ class SqliteStore::Impl {
   absl::Status Read(const ReadWork& work);
 
  private:
-  // One call of Write that waits for its turn. Lives on the caller's stack, which is gone as soon
-  // as `turn` was notified, unless it leads.
+  // One call of Write that waits for its answer. Lives on the caller's stack.
   struct Waiting {
     const WriteWork* work;
-    // Set before `turn`: the caller is to write what is queued. Otherwise `status` is its answer.
-    bool leads = false;
     absl::Status status;
-    absl::Notification turn;
+    absl::Notification done;
   };
 
-  // Writes a batch, the caller's own work first, and hands the connection on.
-  void Lead(Waiting* own) noexcept;
-  // Gives the connection to the checkpointer when its work is due, to the caller at the head of the
-  // queue, or to nobody. The caller has it, and has it no more.
-  void HandOver(bool may_checkpoint);
-  void CheckpointLoop();
-  void Checkpoint();
-  bool IsIdle() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !writing_ && queue_.empty(); }
-  bool CheckpointerIsWanted() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return checkpointing_ || stopping_;
-  }
+  // Writes for a caller that found the connection free.
+  void WriteOwn(Waiting* own) noexcept;
+  void WriterLoop();
+  // Writes what is queued until nothing is, and checkpoints. The writer thread has the connection.
+  void WriteQueued() noexcept;
+  bool IsIdle() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !writing_; }
+  bool WriterIsWanted() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return wanted_ || stopping_; }
 
   void RunBatch(const std::vector<Waiting*>& batch);
   // All of the batch in one transaction. False when it had to be rolled back as a whole: nothing is
@@ -83,6 +76,10 @@ class SqliteStore::Impl {
   absl::Status RunWork(const WriteWork& work);
   absl::Status Commit(int writes);
   void Rollback();
+  bool CheckpointIsDue(bool idle) const {
+    return wal_pages_ >= (idle ? kIdleCheckpointPages : kBusyCheckpointPages);
+  }
+  void Checkpoint();
 
   bool HasIdleReader() const ABSL_SHARED_LOCKS_REQUIRED(readers_mutex_) {
     return !idle_readers_.empty();
@@ -91,23 +88,23 @@ class SqliteStore::Impl {
   const SqliteStoreOptions options_;
   const Clock& clock_;
 
-  // Used by whoever has the connection: a caller that leads, or the checkpointer.
+  // Used by whoever has the connection: a caller that found it free, or the writer thread.
   std::unique_ptr<SqliteConnection> writer_;
   int wal_pages_ = 0;
 
   absl::Mutex mutex_;
-  // Empty unless somebody has the connection.
-  std::deque<Waiting*> queue_ ABSL_GUARDED_BY(mutex_);
   // Somebody has the connection.
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  // It is the checkpointer.
-  bool checkpointing_ ABSL_GUARDED_BY(mutex_) = false;
+  // It is, or is about to be, the writer thread.
+  bool wanted_ ABSL_GUARDED_BY(mutex_) = false;
+  // Empty unless somebody has the connection.
+  std::deque<Waiting*> queue_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
   absl::Mutex readers_mutex_;
   std::vector<std::unique_ptr<SqliteConnection>> idle_readers_ ABSL_GUARDED_BY(readers_mutex_);
 
-  std::thread checkpointer_;
+  std::thread thread_;
 };
 
 absl::Status SqliteStore::Impl::Start() {
@@ -135,75 +132,77 @@ absl::Status SqliteStore::Impl::Start() {
     absl::MutexLock lock(&readers_mutex_);
     idle_readers_.push_back(std::move(reader));
   }
-  checkpointer_ = std::thread([this] { CheckpointLoop(); });
+  thread_ = std::thread([this] { WriterLoop(); });
   return absl::OkStatus();
 }
 
 absl::Status SqliteStore::Impl::Write(const WriteWork& work) {
-  Waiting own{&work, false, absl::OkStatus(), {}};
-  bool waits = false;
+  Waiting own{&work, absl::OkStatus(), {}};
+  bool queued = false;
   {
     absl::MutexLock lock(&mutex_);
-    queue_.push_back(&own);
-    waits = writing_;
+    queued = writing_;
+    if (queued) queue_.push_back(&own);
     writing_ = true;
   }
-  if (waits) own.turn.WaitForNotification();
-  if (!waits || own.leads) Lead(&own);
+  if (queued) {
+    own.done.WaitForNotification();
+    return own.status;
+  }
+  WriteOwn(&own);
   return own.status;
 }
 
-void SqliteStore::Impl::Lead(Waiting* own) noexcept {
-  std::vector<Waiting*> batch;
-  {
-    absl::MutexLock lock(&mutex_);
-    const size_t count = std::min(queue_.size(), kMaxBatch);
-    batch.assign(queue_.begin(), queue_.begin() + count);
-    queue_.erase(queue_.begin(), queue_.begin() + count);
-  }
-  RunBatch(batch);
-  // The next batch begins while this one's callers are woken.
-  HandOver(/*may_checkpoint=*/true);
-  for (Waiting* waiting : batch) {
-    if (waiting != own) waiting->turn.Notify();
-  }
+void SqliteStore::Impl::WriteOwn(Waiting* own) noexcept {
+  own->status = RunAlone(*own->work);
+  const bool due = CheckpointIsDue(/*idle=*/true);
+  absl::MutexLock lock(&mutex_);
+  wanted_ = due || !queue_.empty();
+  writing_ = wanted_;
 }
 
-void SqliteStore::Impl::HandOver(bool may_checkpoint) {
-  const int wal_pages = wal_pages_;
-  Waiting* next = nullptr;
-  {
-    absl::MutexLock lock(&mutex_);
-    const int due = queue_.empty() ? kIdleCheckpointPages : kBusyCheckpointPages;
-    checkpointing_ = may_checkpoint && wal_pages >= due;
-    if (checkpointing_) return;  // which wakes the checkpointer
-    if (queue_.empty()) {
-      writing_ = false;
-      return;
-    }
-    next = queue_.front();
-  }
-  next->leads = true;
-  next->turn.Notify();
-}
-
-void SqliteStore::Impl::CheckpointLoop() {
+void SqliteStore::Impl::WriterLoop() {
   while (true) {
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &Impl::CheckpointerIsWanted));
-      if (!checkpointing_) return;
+      mutex_.Await(absl::Condition(this, &Impl::WriterIsWanted));
+      if (!wanted_) return;
     }
-    Checkpoint();
-    HandOver(/*may_checkpoint=*/false);
+    WriteQueued();
+  }
+}
+
+void SqliteStore::Impl::WriteQueued() noexcept {
+  while (true) {
+    std::vector<Waiting*> batch;
+    bool idle = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      const size_t count = std::min(queue_.size(), kMaxBatch);
+      batch.assign(queue_.begin(), queue_.begin() + count);
+      queue_.erase(queue_.begin(), queue_.begin() + count);
+      idle = batch.empty();
+      if (idle && !CheckpointIsDue(idle)) {
+        wanted_ = false;
+        writing_ = false;
+        return;
+      }
+    }
+    RunBatch(batch);
+    if (CheckpointIsDue(idle)) Checkpoint();
   }
 }
 
 void SqliteStore::Impl::RunBatch(const std::vector<Waiting*>& batch) {
-  if (batch.size() == 1 || !TryTogether(batch)) {
+  if (batch.size() <= 1 || !TryTogether(batch)) {
     // Alone, so that a write which does not fit on the disk does not take those with it that do.
-    for (Waiting* waiting : batch) waiting->status = RunAlone(*waiting->work);
+    for (Waiting* waiting : batch) {
+      waiting->status = RunAlone(*waiting->work);
+      waiting->done.Notify();
+    }
+    return;
   }
+  for (Waiting* waiting : batch) waiting->done.Notify();
 }
 
 bool SqliteStore::Impl::TryTogether(const std::vector<Waiting*>& batch) {
