@@ -152,10 +152,13 @@ absl::StatusOr<v1::Job> JobService::Impl::Insert(const v1::Job& user,
     if (use_cache) {
       ASSIGN_OR_RETURN(from_cache, FromCache(tx, &record));
     }
-    record.job.set_event_sequence(1);  // the event below
+    record.job.set_event_sequence(1);
     RETURN_IF_ERROR(tx.InsertJob(&record));
-    record.job.set_event_sequence(0);
-    RETURN_IF_ERROR(AppendStateEvent(tx, record));
+    // Event 1 of a job that waits follows from the job (creation_event.h) and need not be written.
+    if (from_cache) {
+      record.job.set_event_sequence(0);
+      RETURN_IF_ERROR(AppendStateEvent(tx, record));
+    }
     return RememberRequest(tx, key, record.job.name());
   });
   if (!status.ok()) return status;

@@ -391,6 +391,26 @@ TEST_F(SqliteStoreTest, DeletingAJobTakesItsEvents) {
                   .ok());
 }
 
+TEST_F(SqliteStoreTest, ThePositionOfADeletedJobIsNeverGivenAgain) {
+  const auto insert = [&](const char* name, v1::AttemptKind kind) {
+    JobRecord record = MakeJob(name);
+    record.kind = kind;
+    EXPECT_TRUE(store_->Write([&](WriteTransaction& tx) { return tx.InsertJob(&record); }).ok());
+    return record.order;
+  };
+  insert("jobs/1", v1::ATTEMPT_KIND_COMPRESS);
+  const int64_t newest = insert("jobs/2", v1::ATTEMPT_KIND_COMPRESS);
+  ASSERT_TRUE(store_->Write([](WriteTransaction& tx) { return tx.DeleteJob("jobs/2"); }).ok());
+  // Also after a restart, which has nothing but the file to know it from.
+  store_.reset();
+  store_ = OpenOrDie(folder_.File("db"));
+  const int64_t internal = insert("jobs/3", v1::ATTEMPT_KIND_INSPECT);
+  EXPECT_GT(internal, newest);
+  ASSERT_TRUE(
+      store_->Write([](WriteTransaction& tx) { return tx.DeleteInternalJobs(); }).ok());
+  EXPECT_GT(insert("jobs/4", v1::ATTEMPT_KIND_COMPRESS), internal);
+}
+
 TEST_F(SqliteStoreTest, OrphanRequestsGoAndOthersStay) {
   ASSERT_TRUE(InsertJob(*store_, MakeJob("jobs/1")).ok());
   int64_t dropped = 0;
