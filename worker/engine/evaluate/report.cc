@@ -7,7 +7,9 @@
 #include "absl/strings/str_join.h"
 #include "common/build_info.h"
 #include "common/recipe/text.h"
+#include "worker/engine/evaluate/constraints.h"
 #include "worker/engine/evaluate/layer_summary.h"
+#include "worker/engine/evaluate/report_evaluation.h"
 
 namespace lathe::engine {
 namespace {
@@ -47,6 +49,8 @@ json Figures(const ModelFigures& f) {
       {"macs_incomplete", f.inference.macs_incomplete},
       {"activation_bytes", f.inference.activation_bytes},
       {"constant_bytes_read", f.inference.constant_bytes},
+      {"peak_activation_bytes",
+       f.peak_activation_bytes < 0 ? json(nullptr) : json(f.peak_activation_bytes)},
       {"energy_pj", std::round(energy.total())},
       {"energy",
        {{"arithmetic_pj", std::round(energy.arithmetic_pj)},
@@ -171,7 +175,7 @@ void AddWarnings(const ReportInput& input, std::vector<std::string>* warnings) {
 
 }  // namespace
 
-std::string ReportJson(const ReportInput& input) {
+Report MakeReport(const ReportInput& input) {
   std::vector<std::string> warnings = input.warnings;
   AddWarnings(input, &warnings);
   json layers = json::array();
@@ -181,7 +185,7 @@ std::string ReportJson(const ReportInput& input) {
   const json before = Figures(input.before);
   const json after = Figures(input.after);
   const Inference& inference = input.before.inference;
-  const json report = {{"schema_version", 1},
+  json report = {{"schema_version", 1},
                        {"build_id", BuildId()},
                        {"seed", input.recipe.seed},
                        {"recipe", json::parse(CanonicalJson(input.recipe))},
@@ -199,7 +203,15 @@ std::string ReportJson(const ReportInput& input) {
                        {"notes", input.notes},
                        {"warnings", warnings},
                        {"timings", TimingsJson(input)}};
-  return report.dump(1, ' ', false, json::error_handler_t::replace);
+  if (input.evaluation) AddEvaluation(*input.evaluation, &report);
+  Report made;
+  if (!input.constraints.empty()) {
+    const std::vector<ConstraintResult> judged = JudgeConstraints(input.constraints, report);
+    report["constraints"] = ConstraintsJson(judged);
+    made.rejected = MissedConstraints(judged);
+  }
+  made.json = report.dump(1, ' ', false, json::error_handler_t::replace);
+  return made;
 }
 
 }  // namespace lathe::engine
