@@ -8,7 +8,7 @@
 #include <algorithm>
 
 #include "worker/engine/kernels/elementwise.h"
-#include "worker/engine/kernels/vector_math-inl.h"
+#include "worker/engine/kernels/elementwise_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::engine {
@@ -88,11 +88,11 @@ void PairAll(PairOp op, const float* a, int64_t a_step, const float* b, int64_t 
 HWY_INLINE EV MishOf(EV x) {
   // tanh(log(1 + e)) = n / (n + 2) where n = e (e + 2); past 20 it is 1 in float32.
   const ED d;
-  const EV e = vector_math::Exp(d, hn::Min(x, hn::Set(d, 20.0f)));
+  const EV e = elementwise_math::Exp(d, hn::Min(x, hn::Set(d, 20.0f)));
   const EV n = hn::Mul(e, hn::Add(e, hn::Set(d, 2.0f)));
   const EV value = hn::Mul(x, hn::Div(n, hn::Add(n, hn::Set(d, 2.0f))));
   const EV limited = hn::IfThenElse(hn::Lt(x, hn::Set(d, -100.0f)), hn::Neg(hn::Zero(d)), value);
-  return vector_math::KeepNaN(d, x, hn::IfThenElse(hn::Gt(x, hn::Set(d, 20.0f)), x, limited));
+  return elementwise_math::KeepNaN(d, x, hn::IfThenElse(hn::Gt(x, hn::Set(d, 20.0f)), x, limited));
 }
 
 // x / 2 (1 + t), which is 0 and not NaN at minus infinity.
@@ -103,7 +103,7 @@ HWY_INLINE EV GeluOf(EV x, EV t) {
 }
 
 void MapAll(MapOp op, float alpha, float beta, const float* in, int64_t count, float* out) {
-  namespace vm = vector_math;
+  namespace vm = elementwise_math;
   const ED d;
   const EV zero = hn::Zero(d);
   const EV one = hn::Set(d, 1.0f);

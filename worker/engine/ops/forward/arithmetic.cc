@@ -223,20 +223,6 @@ T IntegerPower(T base, int64_t exponent) {
   return static_cast<T>(power);
 }
 
-// An integer from a real: 0 of NaN, and the nearest of the type's range for what lies outside.
-template <class T>
-T Saturated(double value) {
-  if (std::isnan(value)) return 0;
-  // The largest int64 is no double: its successor is.
-  if (value >= std::ldexp(1.0, std::numeric_limits<T>::digits)) {
-    return std::numeric_limits<T>::max();
-  }
-  if (value <= static_cast<double>(std::numeric_limits<T>::min())) {
-    return std::numeric_limits<T>::min();
-  }
-  return static_cast<T>(value);
-}
-
 template <class T, class E>
 T Power(T base, E exponent) {
   if constexpr (std::is_integral_v<T> && std::is_integral_v<E>) {
@@ -318,16 +304,16 @@ T Remainder(T a, T b, bool fmod) {
     const auto rest = static_cast<T>(a % b);
     return !fmod && rest != 0 && ((rest < 0) != (b < 0)) ? static_cast<T>(rest + b) : rest;
   } else {
-    return std::fmod(a, b);
+    const T rest = std::fmod(a, b);
+    if (fmod || std::isnan(rest)) return rest;
+    if (rest == 0) return std::copysign(T(0), b);
+    return (rest < 0) != (b < 0) ? rest + b : rest;
   }
 }
 
 absl::Status Mod(RunContext& ctx) {
   RETURN_IF_ERROR(CheckSameType(ctx, 2));
   const bool fmod = ctx.node().IntAttribute("fmod", 0) != 0;
-  if (!fmod && IsFloat(ctx.In(0).dtype)) {
-    return ctx.Error("of floating-point inputs it needs fmod = 1");
-  }
   ASSIGN_OR_RETURN(Value * out, OutOver(ctx, {0, 1}));
   return VisitNumber(ctx, out->dtype, [&](auto zero) {
     using T = decltype(zero);

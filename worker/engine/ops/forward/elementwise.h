@@ -3,8 +3,10 @@
 #define LATHE_WORKER_ENGINE_OPS_FORWARD_ELEMENTWISE_H_
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <optional>
 #include <type_traits>
 #include <vector>
@@ -81,6 +83,20 @@ absl::Status VisitWidth(const RunContext& ctx, DType dtype, Fn&& fn) {
 // Integers in which sums, differences and products of T wrap around instead of being undefined.
 template <class T>
 using Wrapping = std::common_type_t<unsigned, std::make_unsigned_t<T>>;
+
+// An integer from a real: 0 of NaN, and the nearest of the type's range for what lies outside.
+template <class T>
+T Saturated(double value) {
+  if (std::isnan(value)) return 0;
+  // The largest int64 is no double: its successor is.
+  if (value >= std::ldexp(1.0, std::numeric_limits<T>::digits)) {
+    return std::numeric_limits<T>::max();
+  }
+  if (value <= static_cast<double>(std::numeric_limits<T>::min())) {
+    return std::numeric_limits<T>::min();
+  }
+  return static_cast<T>(value);
+}
 
 // Walks a shape together with inputs that broadcast to it (numpy's rules), in runs in which every
 // input either advances or stands still.

@@ -1,11 +1,11 @@
 // Exp, tanh, erf and what is made of them on vectors of float32. Errors against float64, checked by
 // tests/unit/worker/engine/kernels/elementwise_test.cc: at most 4 units in the last place of the
 // result, or 2e-7 absolute. NaN gives NaN; infinities give the limits.
-#if defined(LATHE_WORKER_ENGINE_KERNELS_VECTOR_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef LATHE_WORKER_ENGINE_KERNELS_VECTOR_MATH_INL_H_
-#undef LATHE_WORKER_ENGINE_KERNELS_VECTOR_MATH_INL_H_
+#if defined(LATHE_WORKER_ENGINE_KERNELS_ELEMENTWISE_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LATHE_WORKER_ENGINE_KERNELS_ELEMENTWISE_MATH_INL_H_
+#undef LATHE_WORKER_ENGINE_KERNELS_ELEMENTWISE_MATH_INL_H_
 #else
-#define LATHE_WORKER_ENGINE_KERNELS_VECTOR_MATH_INL_H_
+#define LATHE_WORKER_ENGINE_KERNELS_ELEMENTWISE_MATH_INL_H_
 #endif
 
 #include <hwy/highway.h>
@@ -15,7 +15,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace lathe::engine {
 namespace HWY_NAMESPACE {
-namespace vector_math {
+namespace elementwise_math {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // c[0] + c[1] x + ... + c[n - 1] x^(n - 1).
@@ -100,9 +100,9 @@ HWY_INLINE V Erf(D d, V x) {
   return KeepNaN(d, x, Limit(d, value, -1.0f, 1.0f));
 }
 
-}  // namespace vector_math
+}  // namespace elementwise_math
 }  // namespace HWY_NAMESPACE
 }  // namespace lathe::engine
 HWY_AFTER_NAMESPACE();
 
-#endif  // LATHE_WORKER_ENGINE_KERNELS_VECTOR_MATH_INL_H_
+#endif  // LATHE_WORKER_ENGINE_KERNELS_ELEMENTWISE_MATH_INL_H_
