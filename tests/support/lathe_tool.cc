@@ -6,6 +6,8 @@
 //   lathe_test_tool shapes [NAME=SIZE...] IN...   one JSON object a model: what is known of the
 //   main
 //                                       graph's values, and the cost of a run
+//   lathe_test_tool metrics FOLDER      FOLDER/spec.json and the arrays that it names; the report's
+//                                       evaluation block (metrics_tool.h)
 //   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
 #include <cstdlib>
 #include <filesystem>
@@ -16,6 +18,7 @@
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
 #include "common/status_macros.h"
+#include "tests/support/metrics_tool.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
 #include "worker/engine/graph/verifier.h"
@@ -195,12 +198,13 @@ absl::Status Run(const std::vector<std::string>& args) {
   if (command == "inline" && args.size() == 3) return Inline(args[1], args[2]);
   if (command == "shapes" && args.size() >= 2) return Shapes(args);
   if (command == "layers" && args.size() == 2) return Layers(args[1]);
+  if (command == "metrics" && args.size() == 2) return testing::RunMetrics(args[1]);
   if (command == "apply" && (args.size() == 4 || args.size() == 5)) {
     return Apply(args[1], args[2], args[3], args.size() == 5 ? std::atoi(args[4].c_str()) : 1);
   }
   return absl::InvalidArgumentError(
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
-      "IN | apply IN OUT RECIPE [THREADS]");
+      "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS]");
 }
 
 }  // namespace
