@@ -44,12 +44,12 @@ inline constexpr int kMaxWalkDepth = 200;  // nested protobuf messages
 // Evaluation (job process). Beyond these, figures are left out or examples are, and the report says
 // so; a data set is refused only where a figure could not be had at all.
 inline constexpr int64_t kMaxBatchExamples = int64_t{1} << 26;  // whether they hold anything or not
-inline constexpr int64_t kMaxClasses = int64_t{1} << 22;  // a few counters each
-inline constexpr int64_t kMaxConfusionClasses = 100;      // squared, in the report
-inline constexpr int64_t kMaxListedClasses = 1000;        // per-class figures in the report
-inline constexpr int64_t kMaxNeighbourExamples = 4096;    // every pair is compared
+inline constexpr int64_t kMaxClasses = int64_t{1} << 22;        // a few counters each
+inline constexpr int64_t kMaxConfusionClasses = 100;            // squared, in the report
+inline constexpr int64_t kMaxListedClasses = 1000;              // per-class figures in the report
+inline constexpr int64_t kMaxNeighbourExamples = 4096;          // every pair is compared
 inline constexpr int64_t kMaxNeighbourFloats = int64_t{32} << 20;  // of kept embeddings: 128 MiB
-inline constexpr int64_t kMaxDetections = int64_t{8} << 20;  // kept until the end, 16 bytes each
+inline constexpr int64_t kMaxDetections = int64_t{8} << 20;  // kept until the end, 12 bytes each
 inline constexpr int64_t kMaxDetectionBoxes = 100'000;       // of one example, true or predicted
 inline constexpr int64_t kMaxMatchPairs = int64_t{1} << 28;  // true times predicted boxes of one
 inline constexpr int64_t kMaxEditCells = int64_t{1} << 28;   // of one pair of sequences

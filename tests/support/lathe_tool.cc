@@ -7,9 +7,10 @@
 //   main
 //                                       graph's values, and the cost of a run
 //   lathe_test_tool run ...             runs models: run_tool.h
-//   lathe_test_tool arrays IN ROWS      one JSON object an array of an .npz or .safetensors, read
-//   ROWS
-//                                       rows at a time
+//   lathe_test_tool arrays IN ROWS      one JSON object an array of an .npz or .safetensors,
+//                                       ROWS rows at a time
+//   lathe_test_tool metrics FOLDER      FOLDER/spec.json and the arrays that it names; the report's
+//                                       evaluation block (metrics_tool.h)
 //   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
 #include <algorithm>
 #include <cstdlib>
@@ -22,6 +23,7 @@
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
 #include "common/status_macros.h"
+#include "tests/support/metrics_tool.h"
 #include "tests/support/run_tool.h"
 #include "worker/engine/formats/array_file.h"
 #include "worker/engine/graph/layers.h"
@@ -228,12 +230,14 @@ absl::Status Run(const std::vector<std::string>& args) {
   if (command == "arrays" && args.size() == 3) {
     return Arrays(args[1], std::max(1LL, std::atoll(args[2].c_str())));
   }
+  if (command == "metrics" && args.size() == 2) return testing::RunMetrics(args[1]);
   if (command == "apply" && (args.size() == 4 || args.size() == 5)) {
     return Apply(args[1], args[2], args[3], args.size() == 5 ? std::atoi(args[4].c_str()) : 1);
   }
   return absl::InvalidArgumentError(
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
-      "IN | apply IN OUT RECIPE [THREADS] | run [--reference] [--plain] FOLDER...");
+      "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS] | arrays IN ROWS | run [--reference] "
+      "[--plain] FOLDER...");
 }
 
 }  // namespace
