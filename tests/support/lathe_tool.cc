@@ -6,15 +6,19 @@
 //   lathe_test_tool shapes [NAME=SIZE...] IN...   one JSON object a model: what is known of the
 //   main
 //                                       graph's values, and the cost of a run
-//   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
+//   lathe_test_tool page FILE.json      the page of a report or, with "main_file", of a model
+//   summary lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object
+//   a step
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
+#include "common/report/page.h"
 #include "common/status_macros.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
@@ -186,6 +190,14 @@ absl::Status Apply(const std::string& in, const std::string& out, const std::str
   return Write(model, out);
 }
 
+absl::Status Page(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  const nlohmann::json json = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return absl::InvalidArgumentError(path + " is not JSON");
+  std::cout << (json.contains("main_file") ? ModelPage(json) : ReportPage(json));
+  return absl::OkStatus();
+}
+
 absl::Status Run(const std::vector<std::string>& args) {
   const std::string command = args.empty() ? "" : args[0];
   if (command == "roundtrip" && args.size() == 3) return Roundtrip(args[1], args[2]);
@@ -195,12 +207,13 @@ absl::Status Run(const std::vector<std::string>& args) {
   if (command == "inline" && args.size() == 3) return Inline(args[1], args[2]);
   if (command == "shapes" && args.size() >= 2) return Shapes(args);
   if (command == "layers" && args.size() == 2) return Layers(args[1]);
+  if (command == "page" && args.size() == 2) return Page(args[1]);
   if (command == "apply" && (args.size() == 4 || args.size() == 5)) {
     return Apply(args[1], args[2], args[3], args.size() == 5 ? std::atoi(args[4].c_str()) : 1);
   }
   return absl::InvalidArgumentError(
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
-      "IN | apply IN OUT RECIPE [THREADS]");
+      "IN | page FILE.json | apply IN OUT RECIPE [THREADS]");
 }
 
 }  // namespace
