@@ -12,9 +12,12 @@
 //   lathe_test_tool metrics FOLDER      FOLDER/spec.json and the arrays that it names; the report's
 //                                       evaluation block (metrics_tool.h)
 //   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
+//   lathe_test_tool page FILE.json      the page of a report or, with "main_file", of a model
+//                                       summary
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -22,6 +25,7 @@
 #include "common/digest.h"
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
+#include "common/report/page.h"
 #include "common/status_macros.h"
 #include "tests/support/metrics_tool.h"
 #include "tests/support/run_tool.h"
@@ -217,6 +221,14 @@ absl::Status Arrays(const std::string& path, int64_t step) {
   return absl::OkStatus();
 }
 
+absl::Status Page(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  const nlohmann::json json = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return absl::InvalidArgumentError(path + " is not JSON");
+  std::cout << (json.contains("main_file") ? ModelPage(json) : ReportPage(json));
+  return absl::OkStatus();
+}
+
 absl::Status Run(const std::vector<std::string>& args) {
   const std::string command = args.empty() ? "" : args[0];
   if (command == "roundtrip" && args.size() == 3) return Roundtrip(args[1], args[2]);
@@ -231,13 +243,14 @@ absl::Status Run(const std::vector<std::string>& args) {
     return Arrays(args[1], std::max(1LL, std::atoll(args[2].c_str())));
   }
   if (command == "metrics" && args.size() == 2) return testing::RunMetrics(args[1]);
+  if (command == "page" && args.size() == 2) return Page(args[1]);
   if (command == "apply" && (args.size() == 4 || args.size() == 5)) {
     return Apply(args[1], args[2], args[3], args.size() == 5 ? std::atoi(args[4].c_str()) : 1);
   }
   return absl::InvalidArgumentError(
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
       "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS] | arrays IN ROWS | run [--reference] "
-      "[--plain] FOLDER...");
+      "[--plain] FOLDER... | page FILE.json");
 }
 
 }  // namespace

@@ -1,0 +1,5 @@
+#include "common/report/advice.h"
+
+namespace lathe {
+std::vector<std::string> NextSteps(const nlohmann::json&) { return {}; }
+}  // namespace lathe
