@@ -85,7 +85,7 @@ class EvaluationRun {
   absl::Status RunBatch(const ExampleBatch& batch) {
     ASSIGN_OR_RETURN(const std::vector<Value> before, before_->Run(batch.inputs));
     // What the first model has put out is kept while the second runs: each has its own memory.
-    const OutputArrays arrays_before(before_->output_names(), before, batch.examples);
+    const OutputArrays arrays_before(before_->output_names(), before, batch.examples, batch.rows);
     NoteBad(*request_.model, before, batch, "the model");
     outcome_.peak_activation_bytes_before =
         std::max(outcome_.peak_activation_bytes_before, before_->peak_activation_bytes());
@@ -95,7 +95,7 @@ class EvaluationRun {
       return metrics_->Add(arrays_before.batch(), *labels);
     }
     ASSIGN_OR_RETURN(const std::vector<Value> after, after_->Run(batch.inputs));
-    const OutputArrays arrays_after(after_->output_names(), after, batch.examples);
+    const OutputArrays arrays_after(after_->output_names(), after, batch.examples, batch.rows);
     NoteBad(*request_.compared, after, batch, "the compressed model");
     outcome_.peak_activation_bytes_after =
         std::max(outcome_.peak_activation_bytes_after, after_->peak_activation_bytes());

@@ -23,18 +23,19 @@ namespace lathe::engine {
 // Some examples, for one run of a model.
 struct ExampleBatch {
   int64_t examples = 0;
+  int64_t rows = 0;  // of the inputs' batch axis: more than `examples` where the model fixes it
   std::map<std::string, Value> inputs;
   std::optional<LabelBatch> labels;  // its spans are valid until the next batch is read
 };
 
 // Gives one batch after the other; nullopt after the last.
-using BatchReader = std::function<absl::StatusOr<std::optional<ExampleBatch>>()>;
+using NextBatch = std::function<absl::StatusOr<std::optional<ExampleBatch>>()>;
 
 struct EvaluationRequest {
   Model* model = nullptr;           // as it was
   const Model* compared = nullptr;  // what has become of it, or another one; null: one model alone
   bool compressed = false;          // `compared` came from `model` by methods: layers can be matched
-  BatchReader test;
+  NextBatch test;
   PairedOptions metrics;
   bool measure_latency = true;
   bool diagnose = true;  // layer by layer, where `compressed`

@@ -24,7 +24,7 @@ std::vector<float> Turned(std::span<const float> from, int64_t a, int64_t b) {
 }  // namespace
 
 OutputArrays::OutputArrays(const std::vector<std::string>& names, const std::vector<Value>& values,
-                           int64_t examples) {
+                           int64_t examples, int64_t rows) {
   for (size_t i = 0; i < values.size() && i < names.size(); ++i) {
     const Value& value = values[i];
     if (!value.IsTensor() || value.dtype == DType::kString) continue;
@@ -41,9 +41,14 @@ OutputArrays::OutputArrays(const std::vector<std::string>& names, const std::vec
     }
     Shape dims = value.dims;
     if (dims.empty()) dims = {1};
-    if (dims.size() >= 2 && dims[0] != examples && dims[1] == examples) {
+    if (dims.size() >= 2 && dims[0] != rows && dims[1] == rows) {
       elements = converted_.emplace_back(Turned(elements, dims[0], dims[1]));
       std::swap(dims[0], dims[1]);
+    }
+    if (rows > examples && dims[0] == rows) {
+      elements = elements.first(elements.size() / static_cast<size_t>(rows) *
+                                static_cast<size_t>(examples));
+      dims[0] = examples;
     }
     batch_.outputs.push_back({names[i], {std::move(dims), elements}});
   }

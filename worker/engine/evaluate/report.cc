@@ -134,6 +134,18 @@ json StepsJson(const ReportInput& input) {
   return steps;
 }
 
+const char* KindName(ReportKind kind) {
+  switch (kind) {
+    case ReportKind::kCompression:
+      return "compression";
+    case ReportKind::kEvaluation:
+      return "evaluation";
+    case ReportKind::kComparison:
+      return "comparison";
+  }
+  return "";
+}
+
 json InputsJson(const ReportInput& input) {
   json files = json::array();
   for (const InputFile& f : input.files) {
@@ -141,7 +153,8 @@ json InputsJson(const ReportInput& input) {
   }
   json datasets = json::array();
   for (const InputDataset& d : input.datasets) {
-    datasets.push_back({{"role", d.role}, {"name", d.name}, {"sha256", d.sha256}, {"used", false}});
+    datasets.push_back({{"role", d.role}, {"name", d.name}, {"sha256", d.sha256},
+                        {"used", input.evaluation.has_value()}});
   }
   return {{"files", std::move(files)}, {"datasets", std::move(datasets)}};
 }
@@ -159,7 +172,7 @@ json TimingsJson(const ReportInput& input) {
 void AddWarnings(const ReportInput& input, std::vector<std::string>* warnings) {
   const int64_t before = input.before.files.file_bytes;
   const int64_t after = input.after.files.file_bytes;
-  if (after > before) {
+  if (after > before && input.kind == ReportKind::kCompression) {
     warnings->push_back(absl::StrCat("the result is larger than the input (", after, " against ",
                                      before, " bytes); the layers tell where the bytes are"));
   }
@@ -186,6 +199,7 @@ Report MakeReport(const ReportInput& input) {
   const json after = Figures(input.after);
   const Inference& inference = input.before.inference;
   json report = {{"schema_version", 1},
+                 {"kind", KindName(input.kind)},
                        {"build_id", BuildId()},
                        {"seed", input.recipe.seed},
                        {"recipe", json::parse(CanonicalJson(input.recipe))},
@@ -203,6 +217,10 @@ Report MakeReport(const ReportInput& input) {
                        {"notes", input.notes},
                        {"warnings", warnings},
                        {"timings", TimingsJson(input)}};
+  if (input.kind == ReportKind::kEvaluation) {
+    report.erase("after");
+    report.erase("ratios");
+  }
   if (input.evaluation) AddEvaluation(*input.evaluation, &report);
   Report made;
   if (!input.constraints.empty()) {

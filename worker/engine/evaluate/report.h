@@ -41,7 +41,14 @@ struct StepRecord {
   double seconds = 0;
 };
 
+enum class ReportKind {
+  kCompression,
+  kEvaluation,  // of one model: `before` alone
+  kComparison,  // of two
+};
+
 struct ReportInput {
+  ReportKind kind = ReportKind::kCompression;
   Recipe recipe;
   std::vector<InputFile> files;
   std::vector<InputDataset> datasets;
