@@ -97,21 +97,21 @@ absl::Status SqliteTransaction::InsertJob(JobRecord* record) {
   return Guard([&]() -> absl::Status {
     const std::string body = record->job.SerializeAsString();
     const std::string attempt = record->attempt.SerializeAsString();
-    Query query(connection_,
-                "INSERT INTO jobs(ord, name, tenant, kind, state, model, body, attempt, lease_token, "
-                "attempts_begun, queued_us, pending_spent_us, attempt_us, completed_token, "
-                "completed_outcome, report_text_digest, log_lines, log_bytes, progress_events) "
-                "VALUES(1 + MAX(COALESCE((SELECT MAX(ord) FROM jobs), 0), "
-                "(SELECT value FROM counters WHERE name = 'job_order')), "
-                "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                record->job.name(), record->tenant, static_cast<int>(record->kind),
-                static_cast<int>(record->job.state()), record->job.model(), Query::AsBlob(body),
-                Query::AsBlob(attempt), record->lease_token, record->attempts_begun,
-                absl::ToUnixMicros(record->queued_time),
-                absl::ToInt64Microseconds(record->pending_spent),
-                absl::ToUnixMicros(record->attempt_time), record->completed_token,
-                record->completed_outcome, record->report_text_digest, record->log_lines,
-                record->log_bytes, record->progress_events);
+    Query query(
+        connection_,
+        "INSERT INTO jobs(ord, name, tenant, kind, state, model, body, attempt, lease_token, "
+        "attempts_begun, queued_us, pending_spent_us, attempt_us, completed_token, "
+        "completed_outcome, report_text_digest, log_lines, log_bytes, progress_events) "
+        "VALUES(1 + MAX(COALESCE((SELECT MAX(ord) FROM jobs), 0), "
+        "(SELECT value FROM counters WHERE name = 'job_order')), "
+        "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        record->job.name(), record->tenant, static_cast<int>(record->kind),
+        static_cast<int>(record->job.state()), record->job.model(), Query::AsBlob(body),
+        Query::AsBlob(attempt), record->lease_token, record->attempts_begun,
+        absl::ToUnixMicros(record->queued_time), absl::ToInt64Microseconds(record->pending_spent),
+        absl::ToUnixMicros(record->attempt_time), record->completed_token,
+        record->completed_outcome, record->report_text_digest, record->log_lines, record->log_bytes,
+        record->progress_events);
     query.Exec();
     record->order = connection_.db().getLastInsertRowid();
     if (!IsUnfinished(record->job.state())) {

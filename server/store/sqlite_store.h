@@ -3,9 +3,9 @@
 // One thread writes at a time. A caller who finds the connection free writes by itself, which saves
 // two wake-ups, a good part of what a small write costs. Callers who come meanwhile queue their
 // functions; the writer thread takes all that wait, runs each in a savepoint of one transaction,
-// commits once, and then answers every caller: the cost of making bytes durable is shared by all who
-// wait (group commit). Readers have connections of their own and never wait for the writer. Pages go
-// from the log to the database on the writer thread, after callers were answered.
+// commits once, and then answers every caller: the cost of making bytes durable is shared by all
+// who wait (group commit). Readers have connections of their own and never wait for the writer.
+// Pages go from the log to the database on the writer thread, after callers were answered.
 #ifndef LATHE_SERVER_STORE_SQLITE_STORE_H_
 #define LATHE_SERVER_STORE_SQLITE_STORE_H_
 
