@@ -133,6 +133,7 @@ bool InferDynamicQuantizeLinear(OpContext& ctx);
 bool InferQLinearBinary(OpContext& ctx);
 bool InferQLinearConcat(OpContext& ctx);
 bool InferQLinearUnary(OpContext& ctx);
+bool InferQLinearWhere(OpContext& ctx);
 bool InferQLinearPool(OpContext& ctx);
 bool InferQLinearGlobalPool(OpContext& ctx);
 

@@ -243,6 +243,7 @@ constexpr OpRule kRules[] = {
     {kMs, "QLinearMul", InferQLinearBinary, nullptr},
     {kMs, "QLinearSigmoid", InferQLinearUnary, nullptr},
     {kMs, "QLinearSoftmax", InferQLinearUnary, nullptr},
+    {kMs, "QLinearWhere", InferQLinearWhere, nullptr},
     {kMs, "QuantizeLinear", InferQuantizeLinear, nullptr},
 };
 
