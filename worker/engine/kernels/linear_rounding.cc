@@ -111,18 +111,18 @@ void Dequantize(const T* q, int64_t count, const float* scales, const float* zer
 }
 
 // The tables of functions that HWY_EXPORT makes are of functions, not of templates.
-#define LATHE_FOR_TYPE(Name, T)                                                                    \
-  void Quantize##Name(const float* x, int64_t count, const float* scales, const float* zeros,      \
-                      bool each, IntegerRange range, T* out) {                                     \
-    Quantize(x, count, scales, zeros, each, range, out);                                           \
-  }                                                                                                \
-  void Requantize##Name(const int32_t* sums, int64_t count, const float* multipliers, bool each,   \
-                        float zero, IntegerRange range, T* out) {                                  \
-    Requantize(sums, count, multipliers, each, zero, range, out);                                  \
-  }                                                                                                \
-  void Dequantize##Name(const T* q, int64_t count, const float* scales, const float* zeros,        \
-                        bool each, float* out) {                                                   \
-    Dequantize(q, count, scales, zeros, each, out);                                                \
+#define LATHE_FOR_TYPE(Name, T)                                                                  \
+  void Quantize##Name(const float* x, int64_t count, const float* scales, const float* zeros,    \
+                      bool each, IntegerRange range, T* out) {                                   \
+    Quantize(x, count, scales, zeros, each, range, out);                                         \
+  }                                                                                              \
+  void Requantize##Name(const int32_t* sums, int64_t count, const float* multipliers, bool each, \
+                        float zero, IntegerRange range, T* out) {                                \
+    Requantize(sums, count, multipliers, each, zero, range, out);                                \
+  }                                                                                              \
+  void Dequantize##Name(const T* q, int64_t count, const float* scales, const float* zeros,      \
+                        bool each, float* out) {                                                 \
+    Dequantize(q, count, scales, zeros, each, out);                                              \
   }
 LATHE_FOR_TYPE(Int8, int8_t)
 LATHE_FOR_TYPE(Uint8, uint8_t)
@@ -151,35 +151,35 @@ LATHE_EXPORT(Uint16);
 
 }  // namespace
 
-#define LATHE_FOR_TYPE(Name, T)                                                                    \
-  template <>                                                                                      \
-  void QuantizeRun(const float* x, int64_t count, float scale, float zero, IntegerRange range,     \
-                   T* out) {                                                                       \
-    HWY_DYNAMIC_DISPATCH(Quantize##Name)(x, count, &scale, &zero, false, range, out);              \
-  }                                                                                                \
-  template <>                                                                                      \
-  void QuantizeEach(const float* x, int64_t count, const float* scales, const float* zeros,        \
-                    IntegerRange range, T* out) {                                                  \
-    HWY_DYNAMIC_DISPATCH(Quantize##Name)(x, count, scales, zeros, true, range, out);               \
-  }                                                                                                \
-  template <>                                                                                      \
-  void RequantizeRun(const int32_t* sums, int64_t count, float multiplier, float zero,             \
-                     IntegerRange range, T* out) {                                                 \
-    HWY_DYNAMIC_DISPATCH(Requantize##Name)(sums, count, &multiplier, false, zero, range, out);     \
-  }                                                                                                \
-  template <>                                                                                      \
-  void RequantizeEach(const int32_t* sums, int64_t count, const float* multipliers, float zero,    \
-                      IntegerRange range, T* out) {                                                \
-    HWY_DYNAMIC_DISPATCH(Requantize##Name)(sums, count, multipliers, true, zero, range, out);      \
-  }                                                                                                \
-  template <>                                                                                      \
-  void DequantizeRun(const T* q, int64_t count, float scale, float zero, float* out) {             \
-    HWY_DYNAMIC_DISPATCH(Dequantize##Name)(q, count, &scale, &zero, false, out);                   \
-  }                                                                                                \
-  template <>                                                                                      \
-  void DequantizeEach(const T* q, int64_t count, const float* scales, const float* zeros,          \
-                      float* out) {                                                                \
-    HWY_DYNAMIC_DISPATCH(Dequantize##Name)(q, count, scales, zeros, true, out);                    \
+#define LATHE_FOR_TYPE(Name, T)                                                                 \
+  template <>                                                                                   \
+  void QuantizeRun(const float* x, int64_t count, float scale, float zero, IntegerRange range,  \
+                   T* out) {                                                                    \
+    HWY_DYNAMIC_DISPATCH(Quantize##Name)(x, count, &scale, &zero, false, range, out);           \
+  }                                                                                             \
+  template <>                                                                                   \
+  void QuantizeEach(const float* x, int64_t count, const float* scales, const float* zeros,     \
+                    IntegerRange range, T* out) {                                               \
+    HWY_DYNAMIC_DISPATCH(Quantize##Name)(x, count, scales, zeros, true, range, out);            \
+  }                                                                                             \
+  template <>                                                                                   \
+  void RequantizeRun(const int32_t* sums, int64_t count, float multiplier, float zero,          \
+                     IntegerRange range, T* out) {                                              \
+    HWY_DYNAMIC_DISPATCH(Requantize##Name)(sums, count, &multiplier, false, zero, range, out);  \
+  }                                                                                             \
+  template <>                                                                                   \
+  void RequantizeEach(const int32_t* sums, int64_t count, const float* multipliers, float zero, \
+                      IntegerRange range, T* out) {                                             \
+    HWY_DYNAMIC_DISPATCH(Requantize##Name)(sums, count, multipliers, true, zero, range, out);   \
+  }                                                                                             \
+  template <>                                                                                   \
+  void DequantizeRun(const T* q, int64_t count, float scale, float zero, float* out) {          \
+    HWY_DYNAMIC_DISPATCH(Dequantize##Name)(q, count, &scale, &zero, false, out);                \
+  }                                                                                             \
+  template <>                                                                                   \
+  void DequantizeEach(const T* q, int64_t count, const float* scales, const float* zeros,       \
+                      float* out) {                                                             \
+    HWY_DYNAMIC_DISPATCH(Dequantize##Name)(q, count, scales, zeros, true, out);                 \
   }
 LATHE_FOR_TYPE(Int8, int8_t)
 LATHE_FOR_TYPE(Uint8, uint8_t)

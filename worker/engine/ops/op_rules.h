@@ -30,7 +30,14 @@ bool InferSize(OpContext& ctx);
 bool InferEyeLike(OpContext& ctx);
 bool InferRandom(OpContext& ctx);  // shape attribute
 bool InferRandomLike(OpContext& ctx);
+bool InferMultinomial(OpContext& ctx);
 bool InferWindow(OpContext& ctx);  // HannWindow and the like
+
+// loss.cc
+bool InferLoss(OpContext& ctx);  // over classes
+
+// text.cc
+bool InferTfIdfVectorizer(OpContext& ctx);
 
 // layout.cc
 bool InferReshape(OpContext& ctx);
@@ -141,6 +148,7 @@ bool InferDynamicQuantizeLinear(OpContext& ctx);
 bool InferQLinearBinary(OpContext& ctx);
 bool InferQLinearConcat(OpContext& ctx);
 bool InferQLinearUnary(OpContext& ctx);
+bool InferQLinearWhere(OpContext& ctx);
 bool InferQLinearPool(OpContext& ctx);
 bool InferQLinearGlobalPool(OpContext& ctx);
 

@@ -89,6 +89,7 @@ constexpr OpRule kRules[] = {
     {kOnnx, "Softplus", InferSame, nullptr},
     {kOnnx, "Softsign", InferSame, nullptr},
     {kOnnx, "Sqrt", InferUnaryMath, nullptr},
+    {kOnnx, "StringConcat", InferBroadcast, nullptr},
     {kOnnx, "Sub", InferBroadcast, nullptr},
     {kOnnx, "Sum", InferBroadcast, nullptr},
     {kOnnx, "Swish", InferSame, nullptr},
@@ -126,6 +127,7 @@ constexpr OpRule kRules[] = {
     {kOnnx, "EyeLike", InferEyeLike, nullptr},
     {kOnnx, "HammingWindow", InferWindow, nullptr},
     {kOnnx, "HannWindow", InferWindow, nullptr},
+    {kOnnx, "Multinomial", InferMultinomial, nullptr},
     {kOnnx, "RandomNormal", InferRandom, nullptr},
     {kOnnx, "RandomNormalLike", InferRandomLike, nullptr},
     {kOnnx, "RandomUniform", InferRandom, nullptr},
@@ -178,6 +180,11 @@ constexpr OpRule kRules[] = {
     {kOnnx, "ReduceProd", InferReduce, nullptr},
     {kOnnx, "ReduceSum", InferReduce, nullptr},
     {kOnnx, "ReduceSumSquare", InferReduce, nullptr},
+
+    // Losses and text.
+    {kOnnx, "NegativeLogLikelihoodLoss", InferLoss, nullptr},
+    {kOnnx, "SoftmaxCrossEntropyLoss", InferLoss, nullptr},
+    {kOnnx, "TfIdfVectorizer", InferTfIdfVectorizer, nullptr},
 
     // Windows.
     {kOnnx, "AveragePool", InferPool, nullptr},
@@ -243,6 +250,7 @@ constexpr OpRule kRules[] = {
     {kMs, "QLinearMul", InferQLinearBinary, nullptr},
     {kMs, "QLinearSigmoid", InferQLinearUnary, nullptr},
     {kMs, "QLinearSoftmax", InferQLinearUnary, nullptr},
+    {kMs, "QLinearWhere", InferQLinearWhere, nullptr},
     {kMs, "QuantizeLinear", InferQuantizeLinear, nullptr},
 };
 

@@ -66,6 +66,16 @@ bool InferQLinearUnary(OpContext& ctx) {
   return true;
 }
 
+// The condition, X, its scale and zero point, Y, its scale and zero point, ...
+bool InferQLinearWhere(OpContext& ctx) {
+  if (!ctx.Ranked(0) || !ctx.Ranked(1) || !ctx.Ranked(4)) return false;
+  const std::optional<Shape> both = Broadcast(ctx.Dims(1), ctx.Dims(4));
+  std::optional<Shape> dims = both ? Broadcast(ctx.Dims(0), *both) : std::nullopt;
+  if (!dims) return false;
+  ctx.Set(0, ctx.In(1).dtype, *std::move(dims));
+  return true;
+}
+
 bool InferQLinearPool(OpContext& ctx) {
   return ctx.node().IntAttribute("channels_last", 0) == 0 && InferPool(ctx);
 }

@@ -23,6 +23,12 @@ absl::Status CheckSameType(const RunContext& ctx, size_t count) {
   return absl::OkStatus();
 }
 
+absl::Status CheckStringCount(const RunContext& ctx, int64_t count) {
+  if (count >= 0 && count <= kMaxStrings) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      ctx.node().op_type, ": ", count, " strings are more than the ", kMaxStrings, " allowed"));
+}
+
 absl::StatusOr<Value*> OutOver(RunContext& ctx, std::initializer_list<size_t> inputs) {
   ASSIGN_OR_RETURN(const ValueFact* fact, ctx.Inferred(0));
   for (const size_t i : inputs) {

@@ -23,6 +23,10 @@ absl::Status CheckTensors(const RunContext& ctx, size_t count);
 // Likewise, and all of one type.
 absl::Status CheckSameType(const RunContext& ctx, size_t count);
 
+// RESOURCE_EXHAUSTED when an output would have more strings than kMaxStrings.
+absl::Status CheckStringCount(const RunContext& ctx, int64_t count);
+inline constexpr int64_t kMaxStrings = int64_t{1} << 24;
+
 // Output 0 by the shape rule, in the memory of the first of `inputs` that it fits and that nobody
 // else needs.
 absl::StatusOr<Value*> OutOver(RunContext& ctx, std::initializer_list<size_t> inputs);

@@ -40,7 +40,8 @@ absl::StatusOr<Granularity> ReadGranularity(const RunContext& ctx) {
   out.extent = dims[*axis];
   for (int64_t d = *axis + 1; d < rank; ++d) out.inner *= dims[d];
   const int64_t block = ctx.node().IntAttribute("block_size", 0);
-  if (block < 0) return ctx.Error(absl::StrCat("block_size is ", block, "; it must not be negative"));
+  if (block < 0)
+    return ctx.Error(absl::StrCat("block_size is ", block, "; it must not be negative"));
   if (block == 0) {
     if (scale.dims.size() != 1 || scale.dims[0] != out.extent) {
       return ctx.Error(absl::StrCat("the scale must be a scalar or have ", out.extent,
@@ -55,8 +56,9 @@ absl::StatusOr<Granularity> ReadGranularity(const RunContext& ctx) {
   Shape wanted = dims;
   wanted[*axis] = (out.extent + out.block - 1) / out.block;
   if (scale.dims != wanted) {
-    return ctx.Error(absl::StrCat("with block_size ", block, " the scale must have the input's shape, but ",
-                                  wanted[*axis], " on axis ", *axis));
+    return ctx.Error(absl::StrCat("with block_size ", block,
+                                  " the scale must have the input's shape, but ", wanted[*axis],
+                                  " on axis ", *axis));
   }
   return out;
 }

@@ -1,4 +1,5 @@
 // Comparisons, truth values, bits, and the choice between two values.
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -107,18 +108,23 @@ absl::Status Equal(RunContext& ctx) {
   }
   if (ctx.In(0).dtype == DType::kBool) {
     ASSIGN_OR_RETURN(Value * out, ctx.Out(0));
-    return BroadcastPair<uint8_t, uint8_t, uint8_t>(ctx, ctx.In(0), ctx.In(1), *out, EqualFn());
+    return BroadcastPair<uint8_t, uint8_t, uint8_t>(
+        ctx, ctx.In(0), ctx.In(1), *out,
+        [](uint8_t a, uint8_t b) -> uint8_t { return (a != 0) == (b != 0); });
   }
   return Compare<EqualFn>(ctx);
 }
 
-// And, Or, Xor of bools, which are bytes of 0 or 1.
+// And, Or, Xor of bools. A file's bools may be other bytes than 0 and 1.
 template <class Fn>
 absl::Status Truth(RunContext& ctx) {
   RETURN_IF_ERROR(CheckPair(ctx));
   if (ctx.In(0).dtype != DType::kBool) return ctx.Error("it takes bool");
   ASSIGN_OR_RETURN(Value * out, OutOver(ctx, {0, 1}));
-  return BroadcastPair<uint8_t, uint8_t, uint8_t>(ctx, ctx.In(0), ctx.In(1), *out, Fn());
+  const auto fn = [](uint8_t a, uint8_t b) {
+    return Fn()(static_cast<uint8_t>(a != 0), static_cast<uint8_t>(b != 0));
+  };
+  return BroadcastPair<uint8_t, uint8_t, uint8_t>(ctx, ctx.In(0), ctx.In(1), *out, fn);
 }
 
 template <class Fn>
@@ -131,7 +137,19 @@ absl::Status Bitwise(RunContext& ctx) {
   });
 }
 
-// Shifting by the width or more leaves nothing: 0.
+// By a negative number, or the width or more, what is left is the sign: of a negative x to the right
+// -1, otherwise 0.
+template <class T>
+T Shifted(T x, T by, bool left) {
+  using U = std::make_unsigned_t<T>;
+  const bool negative = x < T(0);
+  if (by < T(0) || by >= static_cast<T>(std::numeric_limits<U>::digits)) {
+    return negative && !left ? static_cast<T>(-1) : T(0);
+  }
+  if (left) return static_cast<T>(static_cast<Wrapping<T>>(x) << by);
+  return static_cast<T>(x >> by);  // arithmetic where T is signed
+}
+
 absl::Status BitShift(RunContext& ctx) {
   RETURN_IF_ERROR(CheckPair(ctx));
   const std::string direction = ctx.node().StringAttribute("direction", "");
@@ -142,16 +160,8 @@ absl::Status BitShift(RunContext& ctx) {
   ASSIGN_OR_RETURN(Value * out, OutOver(ctx, {0, 1}));
   return VisitNumber<kInts>(ctx, ctx.In(0).dtype, [&](auto zero) -> absl::Status {
     using T = decltype(zero);
-    if constexpr (std::is_signed_v<T>) {
-      return ctx.Error("it takes unsigned integers");
-    } else {
-      const auto shift = [left](T x, T by) -> T {
-        if (by >= std::numeric_limits<T>::digits) return 0;
-        const auto wide = static_cast<uint64_t>(x);
-        return static_cast<T>(left ? wide << by : wide >> by);
-      };
-      return BroadcastPair<T, T, T>(ctx, ctx.In(0), ctx.In(1), *out, shift);
-    }
+    return BroadcastPair<T, T, T>(ctx, ctx.In(0), ctx.In(1), *out,
+                                  [left](T x, T by) { return Shifted(x, by, left); });
   });
 }
 
@@ -180,6 +190,7 @@ absl::Status Where(RunContext& ctx) {
   if (dtype == DType::kString) {
     ASSIGN_OR_RETURN(const ValueFact* fact, ctx.Inferred(0));
     const Shape dims = fact->dims;
+    RETURN_IF_ERROR(CheckStringCount(ctx, fact->size()));
     std::vector<std::string> chosen(static_cast<size_t>(fact->size()));
     RETURN_IF_ERROR(Choose(ctx, dims, [&](int64_t at, int64_t c, int64_t x, int64_t y) {
       chosen[at] = condition[c] != 0 ? (*ctx.In(1).strings)[x] : (*ctx.In(2).strings)[y];

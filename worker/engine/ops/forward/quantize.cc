@@ -211,9 +211,8 @@ void DequantizeSmallFloats(const Granularity& granularity, DType dtype, const ui
     const Value one = Value::Borrow(dtype, {1}, &byte);
     meaning[static_cast<size_t>(code)] = static_cast<float>(ReadNumber(one, 0));
   }
-  ForEachElement(granularity, [&](int64_t i, int64_t s) {
-    out[i] = (meaning[q[i]] - zeros[s]) * scales[s];
-  });
+  ForEachElement(granularity,
+                 [&](int64_t i, int64_t s) { out[i] = (meaning[q[i]] - zeros[s]) * scales[s]; });
 }
 
 absl::Status DequantizeLinear(RunContext& ctx) {
@@ -260,9 +259,9 @@ absl::Status DequantizeLinear(RunContext& ctx) {
   } else if (dtype == DType::kInt32) {
     // Exact differences: zero points of 32 bits are no floats.
     const std::span<const int32_t> from = x.As<int32_t>();
-    const std::span<const int32_t> zero = ctx.Data<int32_t>(2);
+    const int32_t* const zero = ctx.Has(2) ? ctx.Data<int32_t>(2).data() : nullptr;
     ForEachElement(granularity, [&](int64_t i, int64_t s) {
-      const int64_t centred = int64_t{from[i]} - (zero.empty() ? 0 : zero[s]);
+      const int64_t centred = int64_t{from[i]} - (zero == nullptr ? 0 : zero[s]);
       out[i] = static_cast<float>(centred) * scales[s];
     });
   } else if (dtype == DType::kInt8 || (sub_byte.bits != 0 && sub_byte.is_signed)) {
