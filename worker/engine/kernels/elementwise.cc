@@ -110,16 +110,12 @@ void MapAll(MapOp op, float alpha, float beta, const float* in, int64_t count, f
   const EV a = hn::Set(d, alpha);
   const EV b = hn::Set(d, beta);
   const auto run = [&](const auto& fn) HWY_ATTR { Map(in, count, out, fn); };
-  const auto hard = [&](EV x) HWY_ATTR {
-    return hn::Min(hn::Max(hn::MulAdd(x, a, b), zero), one);
-  };
+  const auto hard = [&](EV x) HWY_ATTR { return hn::Min(hn::Max(hn::MulAdd(x, a, b), zero), one); };
   switch (op) {
     case MapOp::kRelu:
       return run([&](EV x) HWY_ATTR { return vm::KeepNaN(d, x, hn::Max(x, zero)); });
     case MapOp::kLeakyRelu:
-      return run([&](EV x) HWY_ATTR {
-        return hn::IfThenElse(hn::Lt(x, zero), hn::Mul(x, a), x);
-      });
+      return run([&](EV x) HWY_ATTR { return hn::IfThenElse(hn::Lt(x, zero), hn::Mul(x, a), x); });
     case MapOp::kClip:
       return run([&](EV x) HWY_ATTR { return vm::KeepNaN(d, x, hn::Min(hn::Max(x, a), b)); });
     case MapOp::kExp:

@@ -15,8 +15,8 @@ void ApplyPair(PairOp op, const float* a, int64_t a_step, const float* b, int64_
 
 enum class MapOp {
   kRelu,
-  kLeakyRelu,    // x < 0 ? alpha x : x
-  kClip,         // to [alpha, beta]
+  kLeakyRelu,  // x < 0 ? alpha x : x
+  kClip,       // to [alpha, beta]
   kExp,
   kSigmoid,
   kTanh,

@@ -69,9 +69,8 @@ HWY_INLINE V Sigmoid(D d, V x) {
 // An odd rational function, as Eigen's.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Tanh(D d, V x) {
-  constexpr float kAbove[] = {4.89352455891786e-03f,  6.37261928875436e-04f,
-                              1.48572235717979e-05f,  5.12229709037114e-08f,
-                              -8.60467152213735e-11f, 2.00018790482477e-13f,
+  constexpr float kAbove[] = {4.89352455891786e-03f, 6.37261928875436e-04f,  1.48572235717979e-05f,
+                              5.12229709037114e-08f, -8.60467152213735e-11f, 2.00018790482477e-13f,
                               -2.76076847742355e-16f};
   constexpr float kBelow[] = {4.89352518554385e-03f, 2.26843463243900e-03f, 1.18534705686654e-04f,
                               1.19825839466702e-06f};

@@ -253,9 +253,9 @@ absl::Status PRelu(RunContext& ctx) {
     ASSIGN_OR_RETURN(Value * out, ctx.OutInPlace(0, 0, in.dtype, in.dims));
     return BroadcastPair<T, T, T>(ctx, in, ctx.In(1), *out, [](T x, T slope) {
       if constexpr (std::is_integral_v<T>) {
-        return x < T(0) ? static_cast<T>(static_cast<Wrapping<T>>(x) *
-                                         static_cast<Wrapping<T>>(slope))
-                        : x;
+        return x < T(0)
+                   ? static_cast<T>(static_cast<Wrapping<T>>(x) * static_cast<Wrapping<T>>(slope))
+                   : x;
       } else {
         return x < 0 ? slope * x : x;
       }

@@ -268,8 +268,7 @@ absl::Status PowerOf(const RunContext& ctx, const Value& base, const Value& expo
   }
   return VisitNumber(ctx, exponent.dtype, [&](auto zero) {
     using E = decltype(zero);
-    return BroadcastPair<T, E, T>(ctx, base, exponent, out,
-                                  [](T b, E e) { return Power(b, e); });
+    return BroadcastPair<T, E, T>(ctx, base, exponent, out, [](T b, E e) { return Power(b, e); });
   });
 }
 

@@ -110,6 +110,14 @@ uint8_t FloatToE8M0(float value, const Rounding& rounding) {
   return static_cast<uint8_t>(exponent + (up ? 1 : 0));
 }
 
+// Of the types of FloatToSmall and float8e8m0. Cast makes -0 of a NaN where float4e2m1 has none, as
+// ONNX's own cases do.
+uint8_t SmallCode(float value, DType to, const Rounding& rounding) {
+  if (to == DType::kFloat8E8M0) return FloatToE8M0(value, rounding);
+  if (to == DType::kFloat4E2M1 && std::isnan(value)) return 0x08;
+  return FloatToSmall(value, to, rounding.saturate);
+}
+
 // `in` as a tensor of WideType(in.dtype).
 absl::StatusOr<Value> Widen(RunContext& ctx, const Value& in) {
   const DType wide = WideType(in.dtype);
@@ -178,10 +186,7 @@ absl::Status Narrow(RunContext& ctx, const Value& wide, DType to, const Rounding
     ASSIGN_OR_RETURN(codes, ctx.Scratch(count));
   }
   auto* code = codes == nullptr ? bytes : reinterpret_cast<uint8_t*>(codes->data());
-  for (size_t i = 0; i < from.size(); ++i) {
-    code[i] = to == DType::kFloat8E8M0 ? FloatToE8M0(from[i], rounding)
-                                       : FloatToSmall(from[i], to, rounding.saturate);
-  }
+  for (size_t i = 0; i < from.size(); ++i) code[i] = SmallCode(from[i], to, rounding);
   if (bits != 0) PackBits(code, count, bits, bytes);
   return absl::OkStatus();
 }
@@ -288,8 +293,8 @@ absl::Status BitCast(RunContext& ctx) {
   const DType to = Target(ctx);
   const auto bits = DTypeBits(to);
   if (!bits || bits != DTypeBits(ctx.In(0).dtype)) {
-    return ctx.Error(absl::StrCat("it needs a type as wide as the input's, not ",
-                                  std::string(DTypeName(to))));
+    return ctx.Error(
+        absl::StrCat("it needs a type as wide as the input's, not ", std::string(DTypeName(to))));
   }
   Value out = ctx.In(0);
   out.dtype = to;

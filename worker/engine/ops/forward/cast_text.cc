@@ -83,8 +83,7 @@ absl::Status TextToNumbers(const RunContext& ctx, const std::vector<std::string>
     const auto numbers = out.Mutable<decltype(zero)>();
     for (size_t i = 0; i < numbers.size(); ++i) {
       if (Parse(text[i], to, &numbers[i])) continue;
-      return ctx.Error(absl::StrCat("element ", i, ", \"",
-                                    absl::CHexEscape(text[i].substr(0, 40)),
+      return ctx.Error(absl::StrCat("element ", i, ", \"", absl::CHexEscape(text[i].substr(0, 40)),
                                     "\", is not a number"));
     }
     return absl::OkStatus();

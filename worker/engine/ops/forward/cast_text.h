@@ -14,8 +14,8 @@ namespace lathe::engine {
 // double; "NaN", "INF", "-INF".
 std::vector<std::string> NumbersToText(const Value& numbers);
 
-// Numbers of out.dtype, a type of C++. Plain or scientific notation, "inf" and "nan" in any case; to
-// integers what stands before the point. `to` is the cast's type: for bool what is not 0 is 1.
+// Numbers of out.dtype, a type of C++. Plain or scientific notation, "inf" and "nan" in any case;
+// to integers what stands before the point. `to` is the cast's type: for bool what is not 0 is 1.
 // INVALID_ARGUMENT for a string that is no number.
 absl::Status TextToNumbers(const RunContext& ctx, const std::vector<std::string>& text, DType to,
                            Value& out);

@@ -105,8 +105,8 @@ absl::Status ConstantOfShape(RunContext& ctx) {
     if (!IsPlausible(dims) || fill.strings.size() != 1) return ctx.Error("an impossible shape");
     const int64_t count = ValueBytes(DType::kUint8, dims, Layout::kPlain);
     RETURN_IF_ERROR(CheckStringCount(ctx, count));
-    ctx.Set(0, Value::FromStrings(dims, std::vector<std::string>(static_cast<size_t>(count),
-                                                                 fill.strings[0])));
+    ctx.Set(0, Value::FromStrings(
+                   dims, std::vector<std::string>(static_cast<size_t>(count), fill.strings[0])));
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(Value * out, ctx.Out(0, fill.dtype, dims));
@@ -171,8 +171,7 @@ absl::Status Range(RunContext& ctx) {
   for (size_t i = 0; i < 3; ++i) {
     if (ctx.In(i).size() != 1) return ctx.Error(absl::StrCat("input ", i, " must be a scalar"));
   }
-  return VisitNumber(ctx, ctx.In(0).dtype,
-                     [&](auto zero) { return RangeOf<decltype(zero)>(ctx); });
+  return VisitNumber(ctx, ctx.In(0).dtype, [&](auto zero) { return RangeOf<decltype(zero)>(ctx); });
 }
 
 // What the shape rule knows.
@@ -189,9 +188,8 @@ absl::Status EyeLike(RunContext& ctx) {
   ASSIGN_OR_RETURN(Value * out, ctx.Out(0));
   const int64_t columns = out->dims[1];
   const int64_t shift = std::clamp(ctx.node().IntAttribute("k", 0), -out->dims[0], columns);
-  return StoreReals(ctx, *out, [=](int64_t k) {
-    return k % columns == k / columns + shift ? 1.0 : 0.0;
-  });
+  return StoreReals(ctx, *out,
+                    [=](int64_t k) { return k % columns == k / columns + shift ? 1.0 : 0.0; });
 }
 
 // value(n, N) for each n: N is the size of a periodic window, and one less of a symmetric one.
@@ -204,8 +202,7 @@ absl::Status Window(RunContext& ctx, const Fn& value) {
   ASSIGN_OR_RETURN(Value * out, ctx.Out(0, dtype, {size[0]}));
   if (size[0] == 1) return StoreReals(ctx, *out, [](int64_t) { return 1.0; });
   const double turn = 2 * M_PI / static_cast<double>(periodic ? size[0] : size[0] - 1);
-  return StoreReals(ctx, *out,
-                    [&](int64_t n) { return value(turn * static_cast<double>(n)); });
+  return StoreReals(ctx, *out, [&](int64_t n) { return value(turn * static_cast<double>(n)); });
 }
 
 absl::Status HannWindow(RunContext& ctx) {
@@ -218,9 +215,8 @@ absl::Status HammingWindow(RunContext& ctx) {
 }
 
 absl::Status BlackmanWindow(RunContext& ctx) {
-  return Window(ctx, [](double angle) {
-    return 0.42 - 0.5 * std::cos(angle) + 0.08 * std::cos(2 * angle);
-  });
+  return Window(
+      ctx, [](double angle) { return 0.42 - 0.5 * std::cos(angle) + 0.08 * std::cos(2 * angle); });
 }
 
 // The upper or lower triangle of each matrix, from diagonal k on; zeros elsewhere.

@@ -93,8 +93,8 @@ absl::Status EqualStrings(const RunContext& ctx, Value& out) {
   const auto to = out.Mutable<uint8_t>();
   walk->ForEachRun([&](int64_t at, const auto& from) {
     for (int64_t i = 0; i < walk->run(); ++i) {
-      to[at + i] = (*a.strings)[from[0] + i * walk->step(0)] ==
-                   (*b.strings)[from[1] + i * walk->step(1)];
+      to[at + i] =
+          (*a.strings)[from[0] + i * walk->step(0)] == (*b.strings)[from[1] + i * walk->step(1)];
     }
   });
   return absl::OkStatus();
@@ -137,8 +137,8 @@ absl::Status Bitwise(RunContext& ctx) {
   });
 }
 
-// By a negative number, or the width or more, what is left is the sign: of a negative x to the right
-// -1, otherwise 0.
+// By a negative number, or the width or more, what is left is the sign: of a negative x to the
+// right -1, otherwise 0.
 template <class T>
 T Shifted(T x, T by, bool left) {
   using U = std::make_unsigned_t<T>;
@@ -168,8 +168,8 @@ absl::Status BitShift(RunContext& ctx) {
 // fn(place of the output, place in the condition, in X, in Y) for each element.
 template <class Fn>
 absl::Status Choose(const RunContext& ctx, const Shape& dims, const Fn& fn) {
-  const auto walk = BroadcastWalk<3>::Make(dims, {&ctx.In(0).dims, &ctx.In(1).dims,
-                                                  &ctx.In(2).dims});
+  const auto walk =
+      BroadcastWalk<3>::Make(dims, {&ctx.In(0).dims, &ctx.In(1).dims, &ctx.In(2).dims});
   if (!walk) return ctx.Error("the shapes do not broadcast");
   walk->ForEachRun([&](int64_t at, const auto& from) {
     for (int64_t i = 0; i < walk->run(); ++i) {

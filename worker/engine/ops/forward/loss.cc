@@ -19,8 +19,8 @@ struct Problem {
   int64_t classes = 0;
   int64_t inner = 0;
   Shape label_dims;
-  std::vector<int64_t> labels;   // -1 where ignored
-  std::vector<double> weights;   // one a label
+  std::vector<int64_t> labels;  // -1 where ignored
+  std::vector<double> weights;  // one a label
   std::string reduction;
 };
 
@@ -75,8 +75,7 @@ absl::StatusOr<Problem> Read(const RunContext& ctx) {
 template <class T>
 absl::Status Reduce(RunContext& ctx, const Problem& problem, const T* logs) {
   const bool each = problem.reduction == "none";
-  ASSIGN_OR_RETURN(Value * out,
-                   ctx.Out(0, ctx.In(0).dtype, each ? problem.label_dims : Shape{}));
+  ASSIGN_OR_RETURN(Value * out, ctx.Out(0, ctx.In(0).dtype, each ? problem.label_dims : Shape{}));
   T* losses = out->Mutable<T>().data();
   double sum = 0;
   double weight = 0;

@@ -23,8 +23,8 @@ struct VectorMap {
   float beta = 0;
 };
 
-// Output 0 = fn(input 0), element by element and in place where it can be; input 0 is a tensor of T.
-// Fn may name a kernel for float32 by Vector(). Takes blocked inputs.
+// Output 0 = fn(input 0), element by element and in place where it can be; input 0 is a tensor of
+// T. Fn may name a kernel for float32 by Vector(). Takes blocked inputs.
 template <class T, class Fn>
 absl::Status MapTyped(RunContext& ctx, const Fn& fn) {
   const Value& in = ctx.In(0);

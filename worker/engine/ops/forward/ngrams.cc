@@ -25,15 +25,15 @@ constexpr double kMaxWork = 4e9;
 struct Vocabulary : NodeState {
   bool ready = false;
   bool text = false;
-  std::map<std::string, int64_t> words;             // of pool_strings, by their own numbers
-  std::map<std::vector<int64_t>, size_t> grams;     // by their place in the pool
-  std::vector<int64_t> indexes;                     // output of each
-  std::vector<float> weights;                       // of each; 1 where none are given
+  std::map<std::string, int64_t> words;          // of pool_strings, by their own numbers
+  std::map<std::vector<int64_t>, size_t> grams;  // by their place in the pool
+  std::vector<int64_t> indexes;                  // output of each
+  std::vector<float> weights;                    // of each; 1 where none are given
   int64_t shortest = 1;
   int64_t longest = 1;
   int64_t most_skips = 0;
   int64_t outputs = 0;
-  bool cut = false;       // IDF: a count is 0 or 1
+  bool cut = false;  // IDF: a count is 0 or 1
 };
 
 absl::Status ReadPool(const RunContext& ctx, Vocabulary& vocabulary) {
@@ -59,8 +59,8 @@ absl::Status ReadPool(const RunContext& ctx, Vocabulary& vocabulary) {
       return ctx.Error(absl::StrCat("ngram_counts do not cut the pool into ", n, "-grams"));
     }
     for (int64_t at = begin; at < end; at += length) {
-      vocabulary.grams.emplace(
-          std::vector<int64_t>(pool.begin() + at, pool.begin() + at + length), number++);
+      vocabulary.grams.emplace(std::vector<int64_t>(pool.begin() + at, pool.begin() + at + length),
+                               number++);
     }
   }
   if (number > vocabulary.indexes.size()) {

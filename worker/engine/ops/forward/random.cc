@@ -71,8 +71,7 @@ absl::Status Draw(RunContext& ctx, bool like, bool normal) {
   }
   const double low = ctx.node().FloatAttribute("low", 0);
   const double high = ctx.node().FloatAttribute("high", 1);
-  return StoreReals(ctx, *out,
-                    [&](int64_t k) { return low + (high - low) * numbers.Uniform(k); });
+  return StoreReals(ctx, *out, [&](int64_t k) { return low + (high - low) * numbers.Uniform(k); });
 }
 
 absl::Status RandomNormal(RunContext& ctx) { return Draw(ctx, false, true); }
@@ -87,9 +86,8 @@ absl::Status Bernoulli(RunContext& ctx) {
   if (!IsFloat(in.dtype)) return ctx.Error("probabilities must be of a floating-point type");
   ASSIGN_OR_RETURN(Value * out, ctx.Out(0));
   const Numbers numbers(ctx);
-  return StoreReals(ctx, *out, [&](int64_t k) {
-    return numbers.Uniform(k) < ReadNumber(in, k) ? 1.0 : 0.0;
-  });
+  return StoreReals(ctx, *out,
+                    [&](int64_t k) { return numbers.Uniform(k) < ReadNumber(in, k) ? 1.0 : 0.0; });
 }
 
 // Indices of classes [batch, sample_size], from logarithms of weights [batch, classes].

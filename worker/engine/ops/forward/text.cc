@@ -141,8 +141,7 @@ absl::Status StringSplit(RunContext& ctx) {
   RETURN_IF_ERROR(CheckStringCount(ctx, CheckedProduct(dims).value_or(-1)));
   std::vector<std::string> pieces(split.size() * longest);
   for (size_t i = 0; i < split.size(); ++i) {
-    std::move(split[i].begin(), split[i].end(),
-              pieces.begin() + static_cast<int64_t>(i * longest));
+    std::move(split[i].begin(), split[i].end(), pieces.begin() + static_cast<int64_t>(i * longest));
   }
   ctx.Set(0, Value::FromStrings(std::move(dims), std::move(pieces)));
   if (!ctx.Wants(1)) return absl::OkStatus();

@@ -13,12 +13,12 @@ namespace lathe::engine {
 namespace {
 
 // A functor around a function of <cmath>, which has it for float and double.
-#define LATHE_MATH(name, function)   \
-  struct name {                      \
-    template <class T>               \
-    T operator()(T x) const {        \
+#define LATHE_MATH(name, function)        \
+  struct name {                           \
+    template <class T>                    \
+    T operator()(T x) const {             \
       return static_cast<T>(function(x)); \
-    }                                \
+    }                                     \
   }
 
 LATHE_MATH(AcosFn, std::acos);
