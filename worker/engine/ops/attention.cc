@@ -100,6 +100,32 @@ bool InferAttention23(OpContext& ctx) {
   return true;
 }
 
+// query [B, T, H_q d_k], key [B, T, H_kv d_k], value [B, T, H_kv d_v]; the state is
+// [B, H_kv, d_k, d_v], of its own type where an earlier one is given.
+bool InferLinearAttention(OpContext& ctx) {
+  if (!ctx.Ranked(0) || !ctx.Ranked(2) || ctx.Rank(0) != 3 || ctx.Rank(2) != 3) return false;
+  const int64_t heads = ctx.node().IntAttribute("q_num_heads", 0);
+  const int64_t kv_heads = ctx.node().IntAttribute("kv_num_heads", 0);
+  if (heads < 1 || kv_heads < 1) return false;
+  const Shape& query = ctx.Dims(0);
+  const int64_t value_width = ctx.Dims(2)[2] / kv_heads;
+  ctx.Set(0, ctx.In(0).dtype, {query[0], query[1], SaturatingMul(heads, value_width)});
+  ctx.Set(1, ctx.Has(3) ? ctx.In(3).dtype : ctx.In(0).dtype,
+          {query[0], kv_heads, query[2] / heads, value_width});
+  return true;
+}
+
+// input [B, C, L], weight [C, 1, k]; the state is [B, C, k - 1].
+bool InferCausalConv(OpContext& ctx) {
+  if (!ctx.Ranked(0) || !ctx.Ranked(1) || ctx.Rank(0) != 3 || ctx.Rank(1) != 3) return false;
+  const Shape& in = ctx.Dims(0);
+  const int64_t taps = ctx.Dims(1)[2];
+  if (taps < 1) return false;
+  ctx.Set(0, ctx.In(0).dtype, in);
+  ctx.Set(1, ctx.In(0).dtype, {in[0], in[1], taps - 1});
+  return true;
+}
+
 std::optional<MacCount> MacsAttention23(const OpContext& ctx) {
   if (!ctx.Ranked(0) || !ctx.Ranked(1) || ctx.output_count() < 1 || !ctx.Out(0).ranked ||
       ctx.Rank(0) != ctx.Rank(1) || ctx.Rank(0) < 3) {

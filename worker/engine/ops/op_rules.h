@@ -125,6 +125,8 @@ std::optional<MacCount> MacsEinsum(const OpContext& ctx);
 bool InferContribAttention(OpContext& ctx);  // com.microsoft Attention, QAttention
 bool InferMultiHeadAttention(OpContext& ctx);
 bool InferAttention23(OpContext& ctx);  // ai.onnx Attention
+bool InferLinearAttention(OpContext& ctx);
+bool InferCausalConv(OpContext& ctx);  // CausalConvWithState
 std::optional<MacCount> MacsContribAttention(const OpContext& ctx);
 std::optional<MacCount> MacsMultiHeadAttention(const OpContext& ctx);
 std::optional<MacCount> MacsAttention23(const OpContext& ctx);

@@ -219,6 +219,8 @@ constexpr OpRule kRules[] = {
 
     // Attention.
     {kOnnx, "Attention", InferAttention23, MacsAttention23},
+    {kOnnx, "CausalConvWithState", InferCausalConv, nullptr},
+    {kOnnx, "LinearAttention", InferLinearAttention, nullptr},
     {kMs, "Attention", InferContribAttention, MacsContribAttention},
     {kMs, "GroupQueryAttention", InferMultiHeadAttention, MacsMultiHeadAttention},
     {kMs, "MultiHeadAttention", InferMultiHeadAttention, MacsMultiHeadAttention},

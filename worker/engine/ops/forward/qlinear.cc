@@ -4,6 +4,7 @@
 #include "common/status_macros.h"
 #include "worker/engine/ops/forward/forward.h"
 #include "worker/engine/ops/forward/granularity.h"
+#include "worker/engine/ops/forward/tensors_only.h"
 #include "worker/engine/ops/forward/value_read.h"
 
 namespace lathe::engine {
@@ -41,25 +42,25 @@ absl::Status Lay(const RunContext& ctx, size_t i, const Shape& operand, size_t a
 constexpr char kMs[] = "com.microsoft";
 
 constexpr OpForward kForwards[] = {
-    {"", "ConvInteger", ConvInteger},
-    {"", "MatMulInteger", MatMulInteger},
-    {"", "QLinearConv", QLinearConv},
-    {"", "QLinearMatMul", QLinearMatMul},
-    {kMs, "DynamicQuantizeMatMul", DynamicQuantizeMatMul},
-    {kMs, "MatMulIntegerToFloat", MatMulIntegerToFloat},
-    {kMs, "MatMulNBits", MatMulNBits, kComputesInFloat},
-    {kMs, "QAttention", QAttention},
-    {kMs, "QGemm", QGemm},
-    {kMs, "QLinearAdd", QLinearAdd},
-    {kMs, "QLinearAveragePool", QLinearAveragePool},
-    {kMs, "QLinearConcat", QLinearConcat},
-    {kMs, "QLinearConv", QLinearConv},
-    {kMs, "QLinearGlobalAveragePool", QLinearGlobalAveragePool},
-    {kMs, "QLinearLeakyRelu", QLinearLeakyRelu},
-    {kMs, "QLinearMul", QLinearMul},
-    {kMs, "QLinearSigmoid", QLinearSigmoid},
-    {kMs, "QLinearSoftmax", QLinearSoftmax},
-    {kMs, "QLinearWhere", QLinearWhere},
+    {"", "ConvInteger", OnTensors<ConvInteger>},
+    {"", "MatMulInteger", OnTensors<MatMulInteger>},
+    {"", "QLinearConv", OnTensors<QLinearConv>},
+    {"", "QLinearMatMul", OnTensors<QLinearMatMul>},
+    {kMs, "DynamicQuantizeMatMul", OnTensors<DynamicQuantizeMatMul>},
+    {kMs, "MatMulIntegerToFloat", OnTensors<MatMulIntegerToFloat>},
+    {kMs, "MatMulNBits", OnTensors<MatMulNBits>, kComputesInFloat},
+    {kMs, "QAttention", OnTensors<QAttention>},
+    {kMs, "QGemm", OnTensors<QGemm>},
+    {kMs, "QLinearAdd", OnTensors<QLinearAdd>},
+    {kMs, "QLinearAveragePool", OnTensors<QLinearAveragePool>},
+    {kMs, "QLinearConcat", OnTensors<QLinearConcat>},
+    {kMs, "QLinearConv", OnTensors<QLinearConv>},
+    {kMs, "QLinearGlobalAveragePool", OnTensors<QLinearGlobalAveragePool>},
+    {kMs, "QLinearLeakyRelu", OnTensors<QLinearLeakyRelu>},
+    {kMs, "QLinearMul", OnTensors<QLinearMul>},
+    {kMs, "QLinearSigmoid", OnTensors<QLinearSigmoid>},
+    {kMs, "QLinearSoftmax", OnTensors<QLinearSoftmax>},
+    {kMs, "QLinearWhere", OnTensors<QLinearWhere>},
 };
 
 }  // namespace

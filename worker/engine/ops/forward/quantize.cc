@@ -20,6 +20,7 @@
 #include "worker/engine/ops/forward/forward.h"
 #include "worker/engine/ops/forward/granularity.h"
 #include "worker/engine/ops/forward/run_node.h"
+#include "worker/engine/ops/forward/tensors_only.h"
 #include "worker/engine/ops/forward/value_read.h"
 
 namespace lathe::engine {
@@ -297,11 +298,11 @@ absl::Status DynamicQuantizeLinear(RunContext& ctx) {
 }
 
 constexpr OpForward kForwards[] = {
-    {"", "DequantizeLinear", DequantizeLinear},
-    {"", "DynamicQuantizeLinear", DynamicQuantizeLinear},
-    {"", "QuantizeLinear", QuantizeLinear},
-    {"com.microsoft", "DequantizeLinear", DequantizeLinear},
-    {"com.microsoft", "QuantizeLinear", QuantizeLinear},
+    {"", "DequantizeLinear", OnTensors<DequantizeLinear>},
+    {"", "DynamicQuantizeLinear", OnTensors<DynamicQuantizeLinear>},
+    {"", "QuantizeLinear", OnTensors<QuantizeLinear>},
+    {"com.microsoft", "DequantizeLinear", OnTensors<DequantizeLinear>},
+    {"com.microsoft", "QuantizeLinear", OnTensors<QuantizeLinear>},
 };
 
 }  // namespace

@@ -1,0 +1,231 @@
+"""Operators on quantized values and attention, against ONNX Runtime on random shapes and attributes."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx_cases import read_outputs, run_folders, write_inputs
+
+MS = "com.microsoft"
+
+
+class Case:
+    """One node; `constants` are initializers, `inputs` are given when it runs. None: left out."""
+
+    def __init__(self, name, op, inputs, outputs=1, domain="", opset=21, constants=(), steps=0, atol=0.0, rtol=0.0,
+                 attributes=None, **more):
+        self.name, self.steps, self.atol, self.rtol = name, steps, atol, rtol
+        names = [f"i{i}" if value is not None else "" for i, value in enumerate(inputs)]
+        given = {n: v for n, v in zip(names, inputs) if n}
+        constant = {f"i{i}" for i in constants}
+        node = helper.make_node(op, names, [f"o{i}" for i in range(outputs)], domain=domain, **(attributes or {}), **more)
+        graph = helper.make_graph(
+            [node], "one",
+            [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in given.items() if n not in constant],
+            [onnx.ValueInfoProto(name=f"o{i}") for i in range(outputs)],
+            [numpy_helper.from_array(v, n) for n, v in given.items() if n in constant])
+        self.model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(MS, 1)], ir_version=10)
+        self.inputs = {n: v for n, v in given.items() if n not in constant}
+
+
+RNG = np.random.default_rng(5)
+
+
+def real(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def scale(*shape):
+    return RNG.uniform(0.01, 0.1, shape).astype(np.float32)
+
+
+def ints(dtype, *shape):
+    info = np.iinfo(dtype)
+    return RNG.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
+
+
+def rounding():
+    for dtype in (np.uint8, np.int8, np.uint16, np.int16):
+        for shape, axis in (((7, 33), None), ((5, 9), 0), ((5, 9), -1), ((2, 3, 4, 5), 1)):
+            count = () if axis is None else (shape[axis],)
+            attributes = {} if axis is None else {"axis": axis}
+            zero = ints(dtype, *count)
+            # Halves, so that ties are met; and what saturates.
+            x = np.round(real(*shape) * 8) / 2 + np.where(real(*shape) > 2, 1e5, 0).astype(np.float32)
+            s = np.full(count, 0.5, np.float32) if axis is None else scale(*count)
+            name = f"{np.dtype(dtype)} {shape} axis {axis}"
+            yield Case(f"quantize {name}", "QuantizeLinear", [x.astype(np.float32), np.asarray(s), np.asarray(zero)], **attributes)
+            yield Case(f"dequantize {name}", "DequantizeLinear", [ints(dtype, *shape), np.asarray(s), np.asarray(zero)], **attributes)
+    for axis, block, scales in ((1, 4, (3, 3, 2)), (2, 2, (3, 10, 1)), (0, 2, (2, 10, 2))):
+        s = scale(*scales)
+        zero = ints(np.uint8, *scales)
+        yield Case(f"blocked on axis {axis}", "QuantizeLinear", [real(3, 10, 2), s, zero], axis=axis, block_size=block)
+        yield Case(f"blocked on axis {axis}, back", "DequantizeLinear", [ints(np.uint8, 3, 10, 2), s, zero], axis=axis, block_size=block)
+    half = real(6, 20).astype(np.float16)
+    yield Case("float16", "QuantizeLinear", [half, np.float16(0.03) * np.ones((), np.float16), np.array(3, np.uint8)])
+    yield Case("float16 back", "DequantizeLinear", [ints(np.int8, 6, 20), np.ones((), np.float16) * np.float16(0.03), np.array(3, np.int8)])
+    yield Case("int32", "DequantizeLinear", [ints(np.int32, 50), np.array(1e-6, np.float32)])
+    yield Case("empty", "QuantizeLinear", [real(0, 4), scale(), np.array(1, np.uint8)])
+    yield Case("NaN", "QuantizeLinear", [np.array([np.nan, np.inf, -np.inf, -0.0], np.float32), scale(), np.array(9, np.uint8)])
+    for n in (1, 5, 100):
+        yield Case(f"dynamic {n}", "DynamicQuantizeLinear", [real(n)], outputs=3)
+    yield Case("dynamic, positive", "DynamicQuantizeLinear", [np.abs(real(40))], outputs=3)
+
+
+def products():
+    for a_type, b_type in ((np.uint8, np.int8), (np.uint8, np.uint8), (np.int8, np.int8)):
+        for a, b in (((5, 7), (7, 18)), ((2, 3, 70, 33), (33, 40)), ((3, 1, 4, 8), (2, 8, 5)), ((1, 64), (64, 16))):
+            name = f"{np.dtype(a_type)} {a} x {np.dtype(b_type)} {b}"
+            za, zb = ints(a_type), ints(b_type)
+            for constants in ((), (1, 3)):
+                yield Case(f"MatMulInteger {name} {constants}", "MatMulInteger", [ints(a_type, *a), ints(b_type, *b), za, zb], constants=constants)
+            yield Case(f"QLinearMatMul {name}", "QLinearMatMul",
+                       [ints(a_type, *a), scale(), za, ints(b_type, *b), scale(), zb, np.array(20, np.float32), ints(a_type)], constants=(3, 4, 5))
+    a, b = ints(np.uint8, 6, 40), ints(np.int8, 40, 24)
+    yield Case("QLinearMatMul per column", "QLinearMatMul",
+               [a, scale(), ints(np.uint8), b, scale(24), ints(np.int8, 24), np.array(9, np.float32), ints(np.uint8)], constants=(3, 4, 5))
+    yield Case("MatMulInteger per column", "MatMulInteger", [a, b, ints(np.uint8), ints(np.int8, 24)])
+    # Sums of floats in another order: k = 40 products, each within 1e-6 of its size.
+    close = {"rtol": 1e-5, "atol": 1e-4}
+    yield Case("DynamicQuantizeMatMul", "DynamicQuantizeMatMul", [real(2, 3, 40), b, scale(24), ints(np.int8, 24), real(24)], domain=MS, constants=(1, 2, 3), **close)
+    yield Case("DynamicQuantizeMatMul, plain", "DynamicQuantizeMatMul", [real(3, 40), b, scale(1)], domain=MS, **close)
+    yield Case("MatMulIntegerToFloat", "MatMulIntegerToFloat", [a, b, scale(), scale(24), ints(np.uint8), ints(np.int8, 24), real(24)], domain=MS, **close)
+    for trans_a, trans_b in ((0, 0), (0, 1), (1, 0)):
+        left, right = (a.T.copy() if trans_a else a), (b.T.copy() if trans_b else b)
+        bias = RNG.integers(-9999, 9999, 24, dtype=np.int32)
+        head = [left, scale(), ints(np.uint8), right, scale(), ints(np.int8), bias]
+        # alpha joins the scales in another order, so that a value between two steps may go either way.
+        yield Case(f"QGemm {trans_a}{trans_b}", "QGemm", [*head, np.array(9, np.float32), ints(np.uint8)], domain=MS, transA=trans_a, transB=trans_b, alpha=0.5, steps=1)
+        yield Case(f"QGemm to float {trans_a}{trans_b}", "QGemm", head, domain=MS, transA=trans_a, transB=trans_b, **close)
+
+
+def convolutions():
+    for shape, w, attributes in (
+            ((2, 3, 9, 11), (8, 3, 3, 3), {"pads": [1, 1, 1, 1]}),
+            ((1, 8, 20, 20), (16, 8, 1, 1), {}),
+            ((1, 6, 12, 13), (6, 1, 3, 3), {"group": 6, "strides": [2, 2], "pads": [1, 0, 0, 1]}),
+            ((1, 4, 15, 8), (10, 2, 3, 2), {"group": 2, "dilations": [2, 1]}),
+            ((1, 5, 23), (4, 5, 5), {"auto_pad": "SAME_UPPER", "strides": [3]}),
+            ((1, 2, 5, 6, 7), (3, 2, 2, 3, 2), {"pads": [1, 0, 1, 0, 1, 0]})):
+        for w_type in (np.int8, np.uint8):
+            channels = w[0]
+            x = ints(np.uint8, *shape)
+            weights = ints(w_type, *w)
+            name = f"{shape} {w} {np.dtype(w_type)}"
+            # ONNX Runtime's ConvInteger takes uint8 weights, or int8 ones per tensor.
+            yield Case(f"ConvInteger {name}", "ConvInteger", [x, weights, ints(np.uint8), ints(w_type)], **attributes)
+            per_channel = w_type is np.int8
+            count = (channels,) if per_channel else ()
+            zero = np.zeros(count, w_type) if per_channel else ints(w_type)
+            bias = RNG.integers(-5000, 5000, channels, dtype=np.int32)
+            yield Case(f"QLinearConv {name}", "QLinearConv",
+                       [x, scale(), ints(np.uint8), weights, scale(*count), zero, np.array(2, np.float32), ints(np.uint8), bias],
+                       constants=(3, 4, 5, 8), **attributes)
+
+
+def qlinear():
+    for dtype in (np.uint8, np.int8):
+        x = ints(dtype, 2, 6, 5, 4)
+        sx, zx, sy, zy = scale(), ints(dtype), scale(), ints(dtype)
+        kind = np.dtype(dtype)
+        # One step: ONNX Runtime rounds some of the values between elsewhere.
+        for op in ("QLinearAdd", "QLinearMul"):
+            for other in ((2, 6, 5, 4), (6, 1, 1), (1,)):
+                yield Case(f"{op} {kind} {other}", op, [x, sx, zx, ints(dtype, *other), scale(), ints(dtype), np.array(0.3, np.float32), zy], domain=MS, steps=1)
+        yield Case(f"QLinearSigmoid {kind}", "QLinearSigmoid", [x, sx, zx, np.array(1 / 256, np.float32), zy], domain=MS, steps=1)
+        yield Case(f"QLinearLeakyRelu {kind}", "QLinearLeakyRelu", [x, sx, zx, sy, zy], domain=MS, alpha=0.1, steps=1)
+        zero = np.array(np.iinfo(dtype).min, dtype)
+        for axis, opset in ((-1, 13), (1, 13), (1, 11)):
+            yield Case(f"QLinearSoftmax {kind} {axis} {opset}", "QLinearSoftmax", [x, sx, zx, np.array(1 / 256, np.float32), zero],
+                       domain=MS, steps=1, attributes={"axis": axis, "opset": opset})
+        yield Case(f"QLinearConcat {kind}", "QLinearConcat", [sy, zy, x, sx, zx, ints(dtype, 2, 3, 5, 4), scale(), ints(dtype)], domain=MS, axis=1, steps=1, constants=(0, 1, 3, 4, 6, 7))
+        yield Case(f"QLinearWhere {kind}", "QLinearWhere", [RNG.random((6, 1, 4)) > 0.5, x, sx, zx, ints(dtype, 5, 1), scale(), ints(dtype), sy, zy], domain=MS, steps=1)
+        yield Case(f"QLinearGlobalAveragePool {kind}", "QLinearGlobalAveragePool", [x, sx, zx, sy, zy], domain=MS, steps=1)
+        for attributes in ({"kernel_shape": [2, 2]}, {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 2]},
+                           {"kernel_shape": [3, 2], "pads": [1, 0, 1, 1], "count_include_pad": 1}):
+            yield Case(f"QLinearAveragePool {kind} {attributes}", "QLinearAveragePool", [x, sx, zx, sy, zy], domain=MS, steps=1, **attributes)
+
+
+def blockwise():
+    for bits in (2, 4, 8):
+        for k, n, block in ((64, 10, 32), (50, 7, 16)):
+            blocks = -(-k // block)
+            b = ints(np.uint8, n, blocks, block * bits // 8)
+            zero = ints(np.uint8, n, -(-blocks * bits // 8))
+            for zeros in (zero, None):
+                # k = 64 products in another order, each up to 255 * 0.1 * 3.
+                yield Case(f"MatMulNBits {bits} {k} {n} {block} {zeros is None}", "MatMulNBits", [real(2, 3, k), b, scale(n, blocks), zeros, None, real(n)],
+                           domain=MS, constants=(1, 2, 3), K=k, N=n, bits=bits, block_size=block, rtol=1e-4, atol=1e-2)
+
+
+def attention():
+    # Products of 8 to 16 numbers near 1, in another order, and softmax: a few units of 6e-8 each.
+    close = {"rtol": 1e-4, "atol": 1e-5, "domain": MS}
+    b, s, heads, d = 2, 5, 4, 8
+    width = heads * d
+    q, k, v = real(b, s, width), real(b, 7, width), real(b, 7, width)
+    bias = real(3 * width)
+    yield Case("MultiHeadAttention", "MultiHeadAttention", [q, k, v], num_heads=heads, **close)
+    yield Case("MultiHeadAttention, bias", "MultiHeadAttention", [q, k, v, bias], num_heads=heads, scale=0.2, **close)
+    mask = (RNG.random((b, 7)) > 0.3).astype(np.int32)
+    yield Case("MultiHeadAttention, mask", "MultiHeadAttention", [q, k, v, None, mask], num_heads=heads, **close)
+    yield Case("MultiHeadAttention, attention_bias", "MultiHeadAttention", [q, k, v, None, None, real(1, heads, s, 7)], num_heads=heads, **close)
+    past = [real(b, heads, 3, d), real(b, heads, 3, d)]
+    yield Case("MultiHeadAttention, past", "MultiHeadAttention", [q, q, q, None, None, None, *past], outputs=3, num_heads=heads, **close)
+    yield Case("MultiHeadAttention, causal", "MultiHeadAttention", [q, q, q, bias], num_heads=heads, unidirectional=1, **close)
+    w = real(24, 3 * width) / 5
+    x = real(b, s, 24)
+    yield Case("Attention", "Attention", [x, w, bias], num_heads=heads, constants=(1, 2), **close)
+    yield Case("Attention, lengths", "Attention", [x, w, bias, np.array([3, 5], np.int32)], num_heads=heads, **close)
+    yield Case("Attention, mask", "Attention", [x, w, bias, (RNG.random((b, s)) > 0.3).astype(np.int32)], num_heads=heads, **close)
+    yield Case("Attention, causal", "Attention", [x, w, bias], num_heads=heads, unidirectional=1, **close)
+    angles = real(20, d // 2)
+    caches = [np.cos(angles), np.sin(angles)]
+    positions = RNG.integers(0, 20, (b, s))
+    for interleaved in (0, 1):
+        yield Case(f"RotaryEmbedding {interleaved}", "RotaryEmbedding", [q, positions, *caches], interleaved=interleaved, **close)
+        yield Case(f"RotaryEmbedding {interleaved}, start", "RotaryEmbedding", [q, np.array([4]), *caches], interleaved=interleaved, **close)
+
+
+def write(folder, case):
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(case.model.SerializeToString())
+    write_inputs(folder / "inputs.onnx", {name: (value, None) for name, value in case.inputs.items()})
+    return folder
+
+
+@pytest.mark.parametrize("family", [rounding, products, convolutions, qlinear, blockwise, attention], ids=lambda f: f.__name__)
+def test_matches_onnxruntime(tmp_path, family):
+    chosen = list(family())
+    answers = run_folders([write(tmp_path / str(i), case) for i, case in enumerate(chosen)])
+    assert len(answers) == len(chosen)
+    wrong = []
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    compared = 0
+    for i, (case, answer) in enumerate(zip(chosen, answers)):
+        try:
+            session = onnxruntime.InferenceSession(case.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            wanted = session.run(None, case.inputs)
+        except Exception as error:  # noqa: BLE001 (what onnxruntime does not take, it cannot be compared on)
+            print(f"onnxruntime does not run {case.name}: {str(error)[:200]}")
+            continue
+        compared += 1
+        if not answer["ok"]:
+            wrong.append(f"{case.name}: {answer['error']}")
+            continue
+        got = read_outputs(tmp_path / str(i) / "outputs.onnx")
+        for number, want in enumerate(wanted):
+            have = got[f"o{number}"]
+            if have.shape != want.shape or have.dtype != want.dtype:
+                wrong.append(f"{case.name}: {have.dtype}{have.shape}, not {want.dtype}{want.shape}")
+            elif want.dtype.kind in "iu":
+                apart = np.abs(have.astype(np.int64) - want.astype(np.int64)).max(initial=0)
+                if apart > case.steps:
+                    wrong.append(f"{case.name}: {apart} steps apart")
+            elif not np.allclose(have.astype(np.float64), want.astype(np.float64), rtol=case.rtol, atol=case.atol, equal_nan=True):
+                wrong.append(f"{case.name}: {np.abs(have.astype(np.float64) - want).max()} apart")
+    assert not wrong, "\n".join(wrong)
+    assert compared >= 0.8 * len(chosen)

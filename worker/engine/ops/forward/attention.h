@@ -1,0 +1,27 @@
+// The operators of attention, by the file they live in; attention.cc lists them.
+#ifndef LATHE_WORKER_ENGINE_OPS_FORWARD_ATTENTION_H_
+#define LATHE_WORKER_ENGINE_OPS_FORWARD_ATTENTION_H_
+
+#include "absl/status/status.h"
+#include "worker/engine/ops/forward/run_context.h"
+
+namespace lathe::engine {
+
+// onnx_attention.cc
+absl::Status OnnxAttention(RunContext& ctx);
+
+// rotary.cc
+absl::Status RotaryEmbedding(RunContext& ctx);
+absl::Status ContribRotaryEmbedding(RunContext& ctx);
+
+// contrib_attention.cc
+absl::Status MultiHeadAttention(RunContext& ctx);
+absl::Status ContribAttention(RunContext& ctx);
+
+// linear_attention.cc
+absl::Status LinearAttention(RunContext& ctx);
+absl::Status CausalConvWithState(RunContext& ctx);
+
+}  // namespace lathe::engine
+
+#endif  // LATHE_WORKER_ENGINE_OPS_FORWARD_ATTENTION_H_
