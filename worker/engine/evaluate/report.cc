@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "common/build_info.h"
 #include "common/recipe/text.h"
+#include "common/report/advice.h"
 #include "worker/engine/evaluate/layer_summary.h"
 
 namespace lathe::engine {
@@ -151,6 +152,11 @@ json TimingsJson(const ReportInput& input) {
   return timings;
 }
 
+json WithAdvice(json report) {
+  report["advice"] = NextSteps(report);
+  return report;
+}
+
 // Warnings that the figures themselves give rise to.
 void AddWarnings(const ReportInput& input, std::vector<std::string>* warnings) {
   const int64_t before = input.before.files.file_bytes;
@@ -199,7 +205,7 @@ std::string ReportJson(const ReportInput& input) {
                        {"notes", input.notes},
                        {"warnings", warnings},
                        {"timings", TimingsJson(input)}};
-  return report.dump(1, ' ', false, json::error_handler_t::replace);
+  return WithAdvice(report).dump(1, ' ', false, json::error_handler_t::replace);
 }
 
 }  // namespace lathe::engine
