@@ -106,8 +106,7 @@ class Advisor {
     for (const Layer& layer : layers_) {
       if (layer.skipped_reason.empty()) return;
     }
-    Say("No step changed any of the ", layers_.size(),
-        " layers: the table of layers tells why, and `lathe inspect` which methods apply.");
+    Say("No step changed any layer, of ", layers_.size(), ": the table of layers tells why, and `lathe inspect` which methods apply.");
   }
 
   void MissedConstraints() {
