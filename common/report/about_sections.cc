@@ -17,8 +17,7 @@ std::string Seconds(double seconds) { return absl::StrFormat("%.2f s", seconds);
 // The parameter that tells most about a step, in words.
 std::string Chief(const json& params) {
   for (const char* key : {"bits", "sparsity", "rank", "energy", "ratio"}) {
-    if (const auto value = Number(params, key))
-      return absl::StrCat(" (", key, " ", Significant(*value), ")");
+    if (const auto value = Number(params, key)) return absl::StrCat(" (", key, " ", *value, ")");
   }
   return "";
 }

@@ -46,8 +46,8 @@ std::string PairOfBars(double before, std::optional<double> after, double larges
 }
 
 std::string PairLegend() {
-  return "<p class=\"legend\"><span class=\"key before\"></span>before "
-         "<span class=\"key after\"></span>after</p>\n";
+  return "<p class=\"legend\"><span class=\"item\"><span class=\"key before\"></span>before</span>"
+         "<span class=\"item\"><span class=\"key after\"></span>after</span></p>\n";
 }
 
 std::string BarChart(std::vector<Bar> bars, const std::string& what, std::string (*text)(double)) {

@@ -196,7 +196,7 @@ std::string EvaluationTables(const json& report) {
     absl::StrAppend(&out, "<p class=\"notice\">Not evaluated: ", Escape(why), "</p>\n");
   }
   if (const std::string text = Text(evaluation, "significance"); !text.empty()) {
-    absl::StrAppend(&out, "<p>", Escape(text));
+    absl::StrAppend(&out, "<p class=\"says\">", Prose(text));
     if (const auto p = Number(evaluation, "p_value"))
       absl::StrAppend(&out, " (p = ", Significant(*p), ")");
     absl::StrAppend(&out, "</p>\n");

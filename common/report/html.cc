@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -84,9 +85,23 @@ std::string Escape(absl::string_view text) {
   return out;
 }
 
+std::string Prose(absl::string_view text) {
+  std::string out = Escape(text);
+  for (const char* unit : {"%", "B", "kB", "MB", "GB", "ms", "dB", "bits", "points"}) {
+    for (size_t at = 0; (at = out.find(absl::StrCat(" ", unit), at)) != std::string::npos; ++at) {
+      if (at > 0 && absl::ascii_isdigit(static_cast<unsigned char>(out[at - 1]))) {
+        out.replace(at, 1, "&nbsp;");
+      }
+    }
+  }
+  return out;
+}
+
 std::string Name(absl::string_view name) {
   if (name.empty()) return "";
-  return absl::StrCat("<bdi class=\"name\">", Escape(name), "</bdi>");
+  const std::string parts = absl::StrReplaceAll(
+      Escape(name), {{"/", "/<wbr>"}, {".", ".<wbr>"}, {"_", "_<wbr>"}, {":", ":<wbr>"}});
+  return absl::StrCat("<bdi class=\"name\">", parts, "</bdi>");
 }
 
 std::string ScriptJson(const json& value) {
@@ -113,7 +128,7 @@ std::string Shorten(absl::string_view text, size_t width) {
 std::string Bullets(const std::vector<std::string>& lines) {
   if (lines.empty()) return "";
   std::string out = "<ul class=\"lines\">\n";
-  for (const std::string& line : lines) absl::StrAppend(&out, "<li>", Escape(line), "</li>\n");
+  for (const std::string& line : lines) absl::StrAppend(&out, "<li>", Prose(line), "</li>\n");
   return absl::StrCat(out, "</ul>\n");
 }
 

@@ -14,6 +14,9 @@ namespace lathe::page {
 // characters and bytes that are not UTF-8 as U+FFFD.
 std::string Escape(absl::string_view text);
 
+// A sentence: escaped, numbers kept on one line with their units.
+std::string Prose(absl::string_view text);
+
 // A name from a model: escaped, kept apart from the direction of the text around it (a name may
 // hold characters that reverse it), breakable anywhere. "" of "".
 std::string Name(absl::string_view name);
@@ -25,7 +28,7 @@ std::string ScriptJson(const nlohmann::json& value);
 // At most `width` characters of UTF-8, the middle replaced by an ellipsis; not escaped.
 std::string Shorten(absl::string_view text, size_t width);
 
-// <ul> of escaped lines; "" when there are none.
+// <ul> of lines of prose; "" when there are none.
 std::string Bullets(const std::vector<std::string>& lines);
 
 // A part of the page with a heading, under its anchor; "" when `body` is.

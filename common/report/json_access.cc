@@ -6,6 +6,9 @@ namespace lathe::page {
 
 using nlohmann::json;
 
+// Sums and products of two such numbers are finite. NaN compares as not at most this.
+constexpr double kLargest = 1e150;
+
 const json& At(const json& value, std::initializer_list<const char*> path) {
   static const json* const kNull = new json(nullptr);
   const json* at = &value;
@@ -27,7 +30,7 @@ const json& List(const json& value, const char* key) {
 std::optional<double> Number(const json& value) {
   if (!value.is_number()) return std::nullopt;
   const double number = value.get<double>();
-  return std::isfinite(number) ? std::optional<double>(number) : std::nullopt;
+  return std::abs(number) <= kLargest ? std::optional<double>(number) : std::nullopt;
 }
 
 std::optional<double> Number(const json& value, std::initializer_list<const char*> path) {

@@ -20,7 +20,8 @@ inline const nlohmann::json& At(const nlohmann::json& value, const char* key) {
 // The list under `key`, an empty one when there is none: safe to iterate.
 const nlohmann::json& List(const nlohmann::json& value, const char* key);
 
-// A finite number; nothing for any other value.
+// A number within +-1e150, so that arithmetic on two of them stays finite; nothing for any other
+// value.
 std::optional<double> Number(const nlohmann::json& value);
 std::optional<double> Number(const nlohmann::json& value, std::initializer_list<const char*> path);
 inline std::optional<double> Number(const nlohmann::json& value, const char* key) {
@@ -36,7 +37,7 @@ inline std::string Text(const nlohmann::json& value, const char* key) {
 // The non-empty strings of a list, in order.
 std::vector<std::string> Texts(const nlohmann::json& list);
 
-// The numbers of a list; empty when it is no list or one of its items is not a finite number.
+// The numbers of a list; empty when it is no list or Number has nothing for one of its items.
 std::vector<double> Numbers(const nlohmann::json& list);
 
 }  // namespace lathe::page

@@ -14,9 +14,8 @@ namespace {
 constexpr double kHeight = 240;  // pixels
 constexpr double kTop = 18;
 constexpr double kBottom = 24;
-constexpr double kLeft = 0.09;  // shares of the width that points lie within
+constexpr double kLeft = 0.13;  // shares of the width that points lie within
 constexpr double kRight = 0.97;
-constexpr size_t kMaxLabels = 12;
 constexpr size_t kMaxLabel = 30;  // characters
 
 // The smallest of 1, 2, 5 times a power of ten that divides `range` into at most four.
@@ -72,6 +71,71 @@ std::string HorizontalGrid(const Axis& axis, Label&& label) {
   return out;
 }
 
+// "2 MB", not "2.00 MB".
+std::string TickBytes(double bytes) {
+  std::string text = Bytes(bytes);
+  const size_t space = text.find(' ');
+  const size_t point = text.find('.');
+  if (point == std::string::npos || point > space) return text;
+  size_t end = space;
+  while (text[end - 1] == '0') --end;
+  if (text[end - 1] == '.') --end;
+  return text.erase(end, space - end);
+}
+
+// Puts labels beside, above or below their points, where no point and no earlier label is; one that
+// has no such place is left out, and the table beside the plot has it.
+class Labels {
+ public:
+  Labels(const std::vector<ScatterPoint>& points, const Axis& x_axis, const Axis& y_axis) {
+    for (const ScatterPoint& point : points) {
+      const double x = PercentX(x_axis.Share(point.x)) / 100 * kNominalWidth;
+      const double y = PixelY(y_axis, point.y);
+      taken_.push_back({x - 6, x + 6, y - 6, y + 6});
+    }
+  }
+
+  void Place(const ScatterPoint& point, double x_percent, double y, std::string* out) {
+    const std::string text = Shorten(point.label, kMaxLabel);
+    const double width = kCharacterWidth * static_cast<double>(std::min(text.size(), kMaxLabel));
+    const double x = x_percent / 100 * kNominalWidth;
+    struct Place {
+      double dx, dy;
+      const char* anchor;
+      double left;
+    };
+    const Place places[] = {{10, 4, "start", x + 8},
+                            {-10, 4, "end", x - 8 - width},
+                            {0, -11, "middle", x - width / 2},
+                            {0, 19, "middle", x - width / 2}};
+    for (const Place& place : places) {
+      const Box box{place.left, place.left + width, y + place.dy - 11, y + place.dy + 3};
+      if (box.left < 0 || box.right > kNominalWidth || box.top < 0 || Hits(box)) continue;
+      taken_.push_back(box);
+      absl::StrAppendFormat(out,
+                            "<text class=\"mark%s\" x=\"%.2f%%\" y=\"%.1f\" dx=\"%.0f\" "
+                            "text-anchor=\"%s\">%s</text>\n",
+                            point.kind == ScatterPoint::Kind::kTried ? " extra" : "", x_percent,
+                            y + place.dy, place.dx, place.anchor, Escape(text));
+      return;
+    }
+  }
+
+ private:
+  static constexpr double kNominalWidth = 900;  // pixels; narrow screens show fewer labels
+  static constexpr double kCharacterWidth = 7;
+  struct Box {
+    double left, right, top, bottom;
+  };
+  bool Hits(const Box& box) const {
+    return std::any_of(taken_.begin(), taken_.end(), [&box](const Box& other) {
+      return box.left < other.right && other.left < box.right && box.top < other.bottom &&
+             other.top < box.bottom;
+    });
+  }
+  std::vector<Box> taken_;
+};
+
 std::string Dot(const char* kind, double x_percent, double y, int radius,
                 const std::string& title) {
   return absl::StrFormat(
@@ -99,11 +163,15 @@ std::string DepthPlot(const std::vector<DepthPoint>& points, const std::string& 
   if (points.size() < 2 || (!any_first && !any_second)) return "";
   const Axis axis{low, Axis::Over(low, high, 6).high};
   std::string out = "<p class=\"legend\">";
-  if (any_first) absl::StrAppend(&out, "<span class=\"key after dot\"></span>", Escape(first), " ");
-  if (any_second) absl::StrAppend(&out, "<span class=\"key ring dot\"></span>", Escape(second));
-  absl::StrAppend(
-      &out, "</p>\n", Open("SQNR by layer, in the model's order; the table has the numbers"),
-      HorizontalGrid(axis, [](double tick) { return absl::StrCat(Significant(tick), " dB"); }));
+  const auto key = [&out](const char* kind, const std::string& label) {
+    absl::StrAppend(&out, "<span class=\"item\"><span class=\"key dot ", kind, "\"></span>",
+                    Escape(label), "</span>");
+  };
+  if (any_first) key("after", first);
+  if (any_second) key("ring", second);
+  absl::StrAppend(&out, "</p>\n",
+                  Open("SQNR by layer, in the model's order; the table has the numbers"),
+                  HorizontalGrid(axis, [](double tick) { return absl::StrCat(tick, " dB"); }));
   const int radius = points.size() > 150 ? 2 : 4;
   for (size_t i = 0; i < points.size(); ++i) {
     const double x = PercentX(static_cast<double>(i) / static_cast<double>(points.size() - 1));
@@ -143,8 +211,9 @@ std::string AccuracyPlot(const std::vector<ScatterPoint>& points) {
       HorizontalGrid(y_axis, [decimals](double tick) { return Percent(tick, decimals); }));
   for (const double tick : x_axis.Ticks()) {
     absl::StrAppendFormat(&out, "<text x=\"%.2f%%\" y=\"%.0f\" text-anchor=\"middle\">%s</text>\n",
-                          PercentX(x_axis.Share(tick)), kHeight - 6, Escape(Bytes(tick)));
+                          PercentX(x_axis.Share(tick)), kHeight - 6, TickBytes(tick));
   }
+  Labels labels(points, x_axis, y_axis);
   for (const ScatterPoint& point : points) {
     const bool tried = point.kind == ScatterPoint::Kind::kTried;
     const char* kind = tried                                       ? "ring"
@@ -154,12 +223,7 @@ std::string AccuracyPlot(const std::vector<ScatterPoint>& points) {
     const double y = PixelY(y_axis, point.y);
     out += Dot(kind, x, y, tried ? 5 : 6,
                absl::StrCat(point.label, ": ", Percent(point.y), ", ", Bytes(point.x)));
-    if (points.size() > kMaxLabels) continue;
-    const bool right = x < 60;
-    absl::StrAppendFormat(&out,
-                          "<text class=\"mark\" x=\"%.2f%%\" y=\"%.1f\" dx=\"%d\"%s>%s</text>\n", x,
-                          y + 4, right ? 10 : -10, right ? "" : " text-anchor=\"end\"",
-                          Escape(Shorten(point.label, kMaxLabel)));
+    labels.Place(point, x, y, &out);
   }
   return absl::StrCat(out, "</svg>\n");
 }

@@ -28,7 +28,7 @@ std::string ReportPage(const json& report) {
                     "</p>\n");
   }
   if (const std::string verdict = Verdict(report); !verdict.empty()) {
-    absl::StrAppend(&document.header, "<p class=\"verdict\">", Escape(verdict), "</p>\n");
+    absl::StrAppend(&document.header, "<p class=\"verdict\">", Prose(verdict), "</p>\n");
   }
   if (!warnings.empty()) {
     absl::StrAppend(&document.header, "<div class=\"warnings\"><h2>",

@@ -41,6 +41,7 @@ nav a:hover{color:var(--text);text-decoration:underline}
 section{margin-top:36px;scroll-margin-top:12px}
 .name{overflow-wrap:anywhere}
 .hint{color:var(--soft);font-size:13px;margin-bottom:10px;max-width:60em;overflow-wrap:anywhere}
+.says{margin-bottom:12px}
 .notice,.warnings{background:var(--warn-bg);color:var(--warn);border-radius:6px;padding:10px 14px;margin:0 0 14px;
 overflow-wrap:anywhere}
 .warnings{margin-top:16px}
@@ -50,8 +51,9 @@ overflow-wrap:anywhere}
 .warnings .lines{font-size:14px}
 #next .lines{font-size:16px}
 .legend{display:flex;flex-wrap:wrap;align-items:center;gap:6px;font-size:13px;color:var(--soft);margin-bottom:10px}
-.legend .key{width:14px;height:9px;border-radius:1px;margin-left:8px}
-.legend .key:first-child{margin-left:0}
+.legend{gap:4px 16px}
+.legend .item{display:inline-flex;align-items:center;gap:6px}
+.legend .key{width:14px;height:9px;border-radius:1px;flex:none}
 .key.before{background:var(--before)}.key.after{background:var(--after)}
 .legend .dot{width:10px;height:10px;border-radius:50%}
 .key.ring{border:2px solid var(--before)}
@@ -88,6 +90,8 @@ table{border-collapse:collapse;width:100%;font-size:13px}
 caption{text-align:left;padding:9px 12px 7px;color:var(--soft);white-space:nowrap}
 th,td{padding:6px 12px;text-align:left;vertical-align:top;border-top:1px solid var(--line)}
 tbody th{font-weight:500;min-width:9em;max-width:24em}
+.sortable tbody th{min-width:16em}
+.sortable thead th{white-space:normal;min-width:4.6em}
 td{max-width:30em;overflow-wrap:break-word}
 thead th{font-weight:600;color:var(--soft);white-space:nowrap;vertical-align:bottom}
 .scroll thead th{position:sticky;top:0;background:var(--panel);box-shadow:inset 0 -1px 0 var(--line)}
@@ -100,6 +104,7 @@ th[aria-sort=descending] button::after{content:"\2193"}
 th[aria-sort]{color:var(--text)}
 .facts th{width:9em}
 td ul.lines{padding-left:16px}
+#layers td:nth-child(4){min-width:10em}
 #layers td:last-child,#steps-table td:last-child{min-width:16em}
 .good{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:600}
 .find{margin-bottom:8px;font-size:13px;color:var(--soft)}
@@ -139,6 +144,8 @@ h1{font-size:22px}
 .histograms{grid-template-columns:1fr}
 .scroll{max-height:28rem}
 tbody th{min-width:7em}
+.sortable tbody th{min-width:11em}
+.plot .extra{display:none}
 th,td{padding:6px 9px}
 }
 @media print{

@@ -51,6 +51,9 @@ std::string Change(double before, double after, const char* less, const char* mo
                            : absl::StrCat(Ratio(1 / ratio), " ", more);
 }
 
+// As the user wrote it: "0.01", not "0.0100".
+std::string Shortest(double value) { return absl::StrFormat("%.4g", value); }
+
 struct Card {
   std::string key;
   std::string label;
@@ -73,7 +76,7 @@ std::string CardHtml(const Card& card) {
                       std::max(*card.before, *card.after));
   }
   for (const std::string& line : card.more)
-    absl::StrAppend(&out, "<p class=\"more\">", Escape(line), "</p>\n");
+    absl::StrAppend(&out, "<p class=\"more\">", Prose(line), "</p>\n");
   return absl::StrCat(out, "</article>\n");
 }
 
@@ -222,8 +225,8 @@ std::string ConstraintsTable(const json& report) {
                                      : "<span class=\"bad\">not met</span>";
     }
     table.AddRow({Cell::OfName(name),
-                  Cell::Of(Number(constraint, "limit"), bytes ? Grouped : Significant),
-                  Cell::Of(Number(constraint, "value"), bytes ? Grouped : Significant), verdict});
+                  Cell::Of(Number(constraint, "limit"), bytes ? Grouped : Shortest),
+                  Cell::Of(Number(constraint, "value"), bytes ? Grouped : Shortest), verdict});
   }
   return table.Html();
 }

@@ -43,12 +43,12 @@ bool IsPlainName(const std::string& key) {
 }
 
 // Where the model has its channels: 1, 3 or 4 of them in the last axis and not in the first.
-Layout LayoutOf(const std::vector<Dim>& dims, size_t first_axis) {
+ImageLayout LayoutOf(const std::vector<Dim>& dims, size_t first_axis) {
   const auto few = [&](size_t axis) {
     const std::optional<int64_t> d = dims[axis].value;
     return d && (*d == 1 || *d == 3 || *d == 4);
   };
-  return few(first_axis + 2) && !few(first_axis) ? Layout::kNhwc : Layout::kNchw;
+  return few(first_axis + 2) && !few(first_axis) ? ImageLayout::kNhwc : ImageLayout::kNchw;
 }
 
 }  // namespace
@@ -167,7 +167,7 @@ absl::Status ExampleFile::BindInput(
   }
   if (applies) {
     absl::StatusOr<Transform> transform =
-        Transform::Make(preprocess, out.shape, image, image ? LayoutOf(dims, skip) : Layout::kNchw);
+        Transform::Make(preprocess, out.shape, image, image ? LayoutOf(dims, skip) : ImageLayout::kNchw);
     if (!transform.ok()) return Wrong(have.name, transform.status().message());
     out.transform = *std::move(transform);
     out.shape = out.transform->out_shape();

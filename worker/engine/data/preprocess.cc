@@ -53,7 +53,7 @@ Preprocess Preprocess::FromRecipe(const Recipe& recipe) {
   out.mean = GetNumbers(section, "mean");
   out.std = GetNumbers(section, "std");
   if (IsGiven(section, "layout")) {
-    out.layout = GetString(section, "layout") == "NHWC" ? Layout::kNhwc : Layout::kNchw;
+    out.layout = GetString(section, "layout") == "NHWC" ? ImageLayout::kNhwc : ImageLayout::kNchw;
   }
   if (IsGiven(section, "resize")) {
     const std::vector<double> size = GetNumbers(section, "resize");
@@ -67,7 +67,7 @@ bool Preprocess::empty() const {
 }
 
 absl::StatusOr<Transform> Transform::Make(const Preprocess& preprocess, const Shape& row,
-                                          bool image, Layout wanted) {
+                                          bool image, ImageLayout wanted) {
   Transform out;
   out.preprocess_ = preprocess;
   out.image_ = image;
@@ -75,13 +75,13 @@ absl::StatusOr<Transform> Transform::Make(const Preprocess& preprocess, const Sh
   out.data_ = preprocess.layout.value_or(wanted);
   out.out_shape_ = row;
   if (image) {
-    const bool nchw = out.data_ == Layout::kNchw;
+    const bool nchw = out.data_ == ImageLayout::kNchw;
     out.channels_ = row[nchw ? 0 : 2];
     out.height_ = row[nchw ? 1 : 0];
     out.width_ = row[nchw ? 2 : 1];
     out.out_height_ = preprocess.resize ? preprocess.resize->first : out.height_;
     out.out_width_ = preprocess.resize ? preprocess.resize->second : out.width_;
-    out.out_shape_ = wanted == Layout::kNchw
+    out.out_shape_ = wanted == ImageLayout::kNchw
                          ? Shape{out.channels_, out.out_height_, out.out_width_}
                          : Shape{out.out_height_, out.out_width_, out.channels_};
   } else {
@@ -109,7 +109,7 @@ ConvertError Transform::Apply(DType from, const char* in, DType to, char* out) c
   }
   std::vector<double> result(static_cast<size_t>(channels_ * out_height_ * out_width_));
   const auto pixel = [&](int64_t c, int64_t y, int64_t x) {
-    return plain[data_ == Layout::kNchw ? (c * height_ + y) * width_ + x
+    return plain[data_ == ImageLayout::kNchw ? (c * height_ + y) * width_ + x
                                         : (y * width_ + x) * channels_ + c];
   };
   for (int64_t y = 0; count > 0 && y < out_height_; ++y) {
@@ -119,7 +119,7 @@ ConvertError Transform::Apply(DType from, const char* in, DType to, char* out) c
       for (int64_t c = 0; c < channels_; ++c) {
         const double top = std::lerp(pixel(c, v.low, h.low), pixel(c, v.low, h.high), h.weight);
         const double low = std::lerp(pixel(c, v.high, h.low), pixel(c, v.high, h.high), h.weight);
-        const int64_t to_index = wanted_ == Layout::kNchw ? (c * out_height_ + y) * out_width_ + x
+        const int64_t to_index = wanted_ == ImageLayout::kNchw ? (c * out_height_ + y) * out_width_ + x
                                                           : (y * out_width_ + x) * channels_ + c;
         result[to_index] = normal(std::lerp(top, low, v.weight), c);
       }

@@ -15,13 +15,13 @@
 
 namespace lathe::engine {
 
-enum class Layout { kNchw, kNhwc };
+enum class ImageLayout { kNchw, kNhwc };
 
 struct Preprocess {
   double scale = 1;
   std::vector<double> mean;                           // empty, one, or one a channel
   std::vector<double> std;                            // likewise; never 0
-  std::optional<Layout> layout;                       // of the data
+  std::optional<ImageLayout> layout;                       // of the data
   std::optional<std::pair<int64_t, int64_t>> resize;  // height, width
 
   // From a validated recipe.
@@ -37,7 +37,7 @@ class Transform {
   // image; otherwise the channel is the last axis. `wanted`: the model's layout.
   // INVALID_ARGUMENT when mean or std do not have one number a channel, or the result is too large.
   static absl::StatusOr<Transform> Make(const Preprocess& preprocess, const Shape& row, bool image,
-                                        Layout wanted);
+                                        ImageLayout wanted);
   // Shape of an example afterwards.
   const Shape& out_shape() const { return out_shape_; }
   // One example of type `from` to floats of type `to`.
@@ -46,8 +46,8 @@ class Transform {
  private:
   Preprocess preprocess_;
   bool image_ = false;
-  Layout data_ = Layout::kNchw;
-  Layout wanted_ = Layout::kNchw;
+  ImageLayout data_ = ImageLayout::kNchw;
+  ImageLayout wanted_ = ImageLayout::kNchw;
   int64_t channels_ = 1;
   int64_t height_ = 1, width_ = 1;          // in the file
   int64_t out_height_ = 1, out_width_ = 1;  // after resizing

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "common/build_info.h"
 #include "common/recipe/text.h"
+#include "common/report/advice.h"
 #include "worker/engine/evaluate/constraints.h"
 #include "worker/engine/evaluate/layer_summary.h"
 #include "worker/engine/evaluate/report_evaluation.h"
@@ -168,6 +169,11 @@ json TimingsJson(const ReportInput& input) {
   return timings;
 }
 
+json WithAdvice(json report) {
+  report["advice"] = NextSteps(report);
+  return report;
+}
+
 // Warnings that the figures themselves give rise to.
 void AddWarnings(const ReportInput& input, std::vector<std::string>* warnings) {
   const int64_t before = input.before.files.file_bytes;
@@ -228,7 +234,7 @@ Report MakeReport(const ReportInput& input) {
     report["constraints"] = ConstraintsJson(judged);
     made.rejected = MissedConstraints(judged);
   }
-  made.json = report.dump(1, ' ', false, json::error_handler_t::replace);
+  made.json = WithAdvice(report).dump(1, ' ', false, json::error_handler_t::replace);
   return made;
 }
 

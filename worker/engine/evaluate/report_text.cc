@@ -165,6 +165,11 @@ std::string ReportText(const std::string& report_json) {
   std::vector<std::string> warnings;
   for (const json& warning : report["warnings"]) warnings.push_back(Text(warning));
   absl::StrAppend(&out, Lines("warnings", warnings));
+  std::vector<std::string> advice;
+  if (report.contains("advice")) {
+    for (const json& sentence : report["advice"]) advice.push_back(Text(sentence));
+  }
+  absl::StrAppend(&out, Lines("what to try next", advice));
   return out;
 }
 

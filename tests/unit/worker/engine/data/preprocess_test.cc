@@ -37,7 +37,7 @@ TEST(Preprocess, NothingGivenIsNothingToDo) {
 TEST(Preprocess, ScalesAndNormalizesEachChannelAndTurnsTheLayout) {
   // Two pixels of two channels, channels last.
   const auto transform = Transform::Make(
-      Of("{scale: 0.5, mean: [1, 2], std: [2, 4], layout: NHWC}"), {1, 2, 2}, true, Layout::kNchw);
+      Of("{scale: 0.5, mean: [1, 2], std: [2, 4], layout: NHWC}"), {1, 2, 2}, true, ImageLayout::kNchw);
   ASSERT_TRUE(transform.ok()) << transform.status();
   EXPECT_THAT(transform->out_shape(), ElementsAre(2, 1, 2));
   // (x / 2 - mean) / std of channel 0: 10, 14; of channel 1: 20, 28.
@@ -45,7 +45,7 @@ TEST(Preprocess, ScalesAndNormalizesEachChannelAndTurnsTheLayout) {
 }
 
 TEST(Preprocess, KeepsTheLayoutThatTheModelWants) {
-  const auto transform = Transform::Make(Of("{layout: NCHW}"), {2, 1, 2}, true, Layout::kNhwc);
+  const auto transform = Transform::Make(Of("{layout: NCHW}"), {2, 1, 2}, true, ImageLayout::kNhwc);
   ASSERT_TRUE(transform.ok());
   EXPECT_THAT(transform->out_shape(), ElementsAre(1, 2, 2));
   EXPECT_THAT(Run(*transform, {1, 2, 3, 4}), ElementsAre(1, 3, 2, 4));
@@ -53,16 +53,16 @@ TEST(Preprocess, KeepsTheLayoutThatTheModelWants) {
 
 // Two pixels 0 and 8 to four: their centres lie at -0.25 (clamped), 0.25, 0.75 and 1.25 (clamped).
 TEST(Preprocess, ResizesBetweenPixelCentres) {
-  const auto wider = Transform::Make(Of("{resize: [1, 4]}"), {1, 1, 2}, true, Layout::kNchw);
+  const auto wider = Transform::Make(Of("{resize: [1, 4]}"), {1, 1, 2}, true, ImageLayout::kNchw);
   ASSERT_TRUE(wider.ok());
   EXPECT_THAT(Run(*wider, {0, 8}), Pointwise(FloatEq(), {0, 2, 6, 8}));
-  const auto smaller = Transform::Make(Of("{resize: [1, 1]}"), {1, 2, 2}, true, Layout::kNchw);
+  const auto smaller = Transform::Make(Of("{resize: [1, 1]}"), {1, 2, 2}, true, ImageLayout::kNchw);
   ASSERT_TRUE(smaller.ok());
   EXPECT_THAT(Run(*smaller, {0, 4, 8, 12}), ElementsAre(6));
 }
 
 TEST(Preprocess, VectorsHaveTheirChannelsLast) {
-  const auto transform = Transform::Make(Of("{mean: [1, 2]}"), {2}, false, Layout::kNchw);
+  const auto transform = Transform::Make(Of("{mean: [1, 2]}"), {2}, false, ImageLayout::kNchw);
   ASSERT_TRUE(transform.ok());
   EXPECT_THAT(Run(*transform, {5, 5}), ElementsAre(4, 3));
 }
@@ -70,13 +70,13 @@ TEST(Preprocess, VectorsHaveTheirChannelsLast) {
 TEST(Preprocess, OneNumberAChannelOrOneForAll) {
   EXPECT_THAT(
       std::string(
-          Transform::Make(Of("{mean: [1, 2]}"), {3, 4, 4}, true, Layout::kNchw).status().message()),
+          Transform::Make(Of("{mean: [1, 2]}"), {3, 4, 4}, true, ImageLayout::kNchw).status().message()),
       HasSubstr("mean holds 2 numbers, but the data has 3 channels"));
-  EXPECT_FALSE(Transform::Make(Of("{std: [1, 2]}"), {3, 4, 4}, true, Layout::kNchw).ok());
+  EXPECT_FALSE(Transform::Make(Of("{std: [1, 2]}"), {3, 4, 4}, true, ImageLayout::kNchw).ok());
 }
 
 TEST(Preprocess, NaNIsRefused) {
-  const auto transform = Transform::Make(Of("{scale: 2}"), {1}, false, Layout::kNchw);
+  const auto transform = Transform::Make(Of("{scale: 2}"), {1}, false, ImageLayout::kNchw);
   const float nan = std::nanf("");
   float out;
   EXPECT_FALSE(transform
