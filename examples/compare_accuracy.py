@@ -2,7 +2,9 @@
 """Accuracy of two digits classifiers in ONNX Runtime, on the test split that training never saw."""
 
 import argparse
+import json
 import os
+import sys
 
 import numpy as np
 import onnxruntime as ort
@@ -20,6 +22,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("before", help="original ONNX file")
     parser.add_argument("after", help="compressed ONNX file")
+    parser.add_argument("--report", help="report.json of the job: its accuracies must be the same, to the last digit")
     args = parser.parse_args()
     _, x, _, y = digits_split()
     before, after = predictions(args.before, x), predictions(args.after, x)
@@ -36,6 +39,13 @@ def main():
     for row in rows:
         print("  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
                         for i, (cell, width) in enumerate(zip(row, widths))))
+    if args.report:
+        with open(args.report, encoding="utf-8") as report:
+            evaluation = json.load(report)["evaluation"]
+        told = tuple(round(evaluation[side]["accuracy"] * len(y)) for side in ("before", "after"))
+        if told != tuple(right):
+            sys.exit(f"the report says {told[0]} and {told[1]} test digits right; ONNX Runtime says {right[0]} and {right[1]}")
+        print("the report says the same")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def to_onnx(coefs, intercepts):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", default="digits.onnx", help="ONNX file to write (default: %(default)s)")
+    parser.add_argument("--data", help="also write the test split there, as .npz for `lathe --data`")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (default: %(default)s)")
     args = parser.parse_args()
     x_train, x_test, y_train, y_test = digits_split()
@@ -60,6 +61,8 @@ def main():
         warnings.simplefilter("ignore")  # it stops after 60 epochs on purpose
         mlp.fit(x_train, y_train)
     onnx.save(to_onnx(mlp.coefs_, mlp.intercepts_), args.output)
+    if args.data:
+        np.savez_compressed(args.data, pixels=x_test, labels=y_test.astype(np.int64))
     print(f"{args.output}: accuracy {mlp.score(x_test, y_test):.4f} on {len(y_test)} test digits")
 
 

@@ -49,7 +49,7 @@ absl::StatusOr<DataFlag> ParseDataFlag(const std::string& item) {
   return flag;
 }
 
-absl::StatusOr<Recipe> ReadRecipe(const JobFlags& flags) {
+absl::StatusOr<Recipe> ReadRecipe(const JobFlags& flags, RecipeUse use) {
   Recipe recipe;
   if (!flags.recipe_file.empty() && !flags.steps.empty()) {
     return absl::InvalidArgumentError("give --recipe or --step, not both");
@@ -76,7 +76,7 @@ absl::StatusOr<Recipe> ReadRecipe(const JobFlags& flags) {
     ASSIGN_OR_RETURN(Step step, ParseStepFlag(text));
     recipe.steps.push_back(std::move(step));
   }
-  if (recipe.steps.empty() && flags.recipe_file.empty()) {
+  if (use == RecipeUse::kCompress && recipe.steps.empty() && flags.recipe_file.empty()) {
     return absl::InvalidArgumentError(
         "no recipe: give --recipe FILE, or --step NAME:key=value,... (such as --step "
         "quantize_weights:bits=8); "
@@ -96,7 +96,7 @@ absl::StatusOr<Recipe> ReadRecipe(const JobFlags& flags) {
     }
   }
   if (flags.seed) recipe.seed = *flags.seed;
-  RETURN_IF_ERROR(ViolationsToStatus(ValidateRecipe(recipe)));
+  RETURN_IF_ERROR(ViolationsToStatus(ValidateRecipe(recipe, use)));
   return recipe;
 }
 
@@ -111,6 +111,10 @@ void JobFlags::Add(CLI::App& command) {
                   "quantize_weights:bits=4,granularity=group,group_size=32")
       ->type_name("NAME[:key=value,...]")
       ->allow_extra_args(false);
+  AddForEvaluation(command);
+}
+
+void JobFlags::AddForEvaluation(CLI::App& command) {
   command.add_option("--seed", seed, "Seed of everything random; overrides the recipe's")
       ->type_name("N");
   command
@@ -159,9 +163,9 @@ void JobFlags::Add(CLI::App& command) {
       ->type_name("DURATION");
 }
 
-absl::StatusOr<v1::Job> JobFlags::ToJob() const {
+absl::StatusOr<v1::Job> JobFlags::ToJob(RecipeUse use) const {
   v1::Job job;
-  ASSIGN_OR_RETURN(const Recipe recipe, ReadRecipe(*this));
+  ASSIGN_OR_RETURN(const Recipe recipe, ReadRecipe(*this, use));
   ASSIGN_OR_RETURN(*job.mutable_recipe(), RecipeToProto(recipe));
   ASSIGN_OR_RETURN(const auto bound, ParseBindings(bindings));
   for (const auto& [name, size] : bound) (*job.mutable_bindings())[name] = size;

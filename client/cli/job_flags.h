@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "client/cli/context.h"
 #include "client/cli/progress.h"
+#include "common/recipe/validate.h"
 #include "lathe/client.h"
 
 namespace lathe::cli {
@@ -33,9 +34,11 @@ struct JobFlags {
   std::string max_pending;
 
   void Add(CLI::App& command);
+  // Those of an evaluation: without steps.
+  void AddForEvaluation(CLI::App& command);
   // The job without its model and datasets; reads and validates the recipe. INVALID_ARGUMENT
   // otherwise.
-  absl::StatusOr<v1::Job> ToJob() const;
+  absl::StatusOr<v1::Job> ToJob(RecipeUse use = RecipeUse::kCompress) const;
   // Uploads what --data names and adds it to the job.
   absl::Status UploadData(client::Client& client, const Context& context, v1::Job* job) const;
 };

@@ -178,7 +178,21 @@ absl::Status CheckCreateJob(const v1::CreateJobRequest& request) {
   CheckRequestId(request.request_id(), &out);
   const v1::Job& job = request.job();
   CheckName("job.model", "models", job.model(), &out);
-  for (const Violation& violation : ValidateRecipe(RecipeFromProto(job.recipe()))) {
+  if (!v1::JobKind_IsValid(job.kind())) {
+    out.push_back({"job.kind", "must be JOB_KIND_COMPRESS or JOB_KIND_EVALUATE"});
+  }
+  const bool evaluate = job.kind() == v1::JOB_KIND_EVALUATE;
+  if (!job.compared_model().empty()) {
+    CheckName("job.compared_model", "models", job.compared_model(), &out);
+    if (!evaluate) {
+      out.push_back({"job.compared_model", "only a job of kind JOB_KIND_EVALUATE compares models"});
+    }
+  }
+  if (evaluate && job.datasets_size() == 0) {
+    out.push_back({"job.datasets", "an evaluation needs at least one dataset"});
+  }
+  const RecipeUse use = evaluate ? RecipeUse::kEvaluate : RecipeUse::kCompress;
+  for (const Violation& violation : ValidateRecipe(RecipeFromProto(job.recipe()), use)) {
     out.push_back({absl::StrCat("job.recipe.", violation.field), violation.description});
   }
   if (job.datasets_size() > 16) out.push_back({"job.datasets", "at most 16 datasets are allowed"});

@@ -11,6 +11,7 @@
 #include "common/status_macros.h"
 #include "worker/engine/engine_status.h"
 #include "worker/engine/evaluate/energy.h"
+#include "worker/engine/evaluate/rounding_estimate.h"
 #include "worker/engine/evaluate/text_table.h"
 #include "worker/engine/evaluate/weight_error.h"
 #include "worker/engine/graph/edit.h"
@@ -219,6 +220,12 @@ class Inspection {
     return version.empty() ? name : absl::StrCat(name, " ", version);
   }
 
+  static json RoundingSqnr(const Weight& weight, int bits) {
+    if (!weight.blocked_reason.empty()) return nullptr;
+    const std::optional<double> sqnr = EstimateRoundingSqnr(SourceTensor(weight), bits);
+    return sqnr ? json(*sqnr) : json(nullptr);
+  }
+
   json LayerJson(size_t i) const {
     const Weight& weight = weights_[i];
     const std::optional<int64_t> macs = MacsOf(weight);
@@ -230,6 +237,8 @@ class Inspection {
             {"parameters", weight.size()},
             {"macs", macs ? json(*macs) : json(nullptr)},
             {"uses", weight.uses.size()},
+            {"rounding_sqnr_db",
+             {{"4", RoundingSqnr(weight, 4)}, {"8", RoundingSqnr(weight, 8)}}},
             {"methods", applicable_[i].methods},
             {"not_applicable", applicable_[i].not_applicable},
             {"blocked_reason",

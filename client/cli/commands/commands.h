@@ -7,6 +7,8 @@
 namespace lathe::cli {
 
 void AddCompressCommand(CLI::App& app, Context& context);
+void AddAdviseCommand(CLI::App& app, Context& context);
+void AddEvaluateCommand(CLI::App& app, Context& context);
 void AddUploadCommand(CLI::App& app, Context& context);
 void AddModelsCommand(CLI::App& app, Context& context);
 void AddInspectCommand(CLI::App& app, Context& context);

@@ -8,7 +8,7 @@
 #include "client/cli/job_flags.h"
 #include "client/cli/output.h"
 #include "client/cli/page_flags.h"
-#include "client/cli/private_server.h"
+#include "client/cli/session.h"
 #include "common/report/page.h"
 #include "common/status_macros.h"
 
@@ -29,34 +29,27 @@ struct Outcome {
   std::vector<std::string> paths;
 };
 
-// Everything up to the files on disk. A job that failed or was cancelled is a value without paths.
-// `own` is the private server, nullptr when another is used.
+// Everything up to the files on disk. A job that failed or was cancelled is a value without paths;
+// one whose result was rejected has its report all the same.
 absl::StatusOr<Outcome> Compress(Context& context, const Flags& flags, v1::Job job,
-                                 client::Client& client, PrivateServer* own) {
+                                 Session& session) {
+  client::Client& client = session.client();
   ASSIGN_OR_RETURN(const v1::Model model, UploadWithProgress(client, context, flags.model, ""));
   job.set_model(model.name());
   RETURN_IF_ERROR(flags.job.UploadData(client, context, &job));
   ASSIGN_OR_RETURN(const v1::Job created, client.CreateJob(job));
   Outcome outcome;
-  FollowOptions follow;
-  follow.cancel_on_interrupt = true;
-  if (own != nullptr) follow.on_log = [own](const std::string& line) { own->AppendLog(line); };
-  ASSIGN_OR_RETURN(outcome.job, FollowJob(client, context, created, follow));
-  if (outcome.job.state() != v1::JOB_STATE_SUCCEEDED) return outcome;
+  ASSIGN_OR_RETURN(outcome.job, FollowJob(client, context, created, session.Following()));
+  const bool succeeded = outcome.job.state() == v1::JOB_STATE_SUCCEEDED;
+  if (!succeeded && !outcome.job.result().rejected()) return outcome;
   ASSIGN_OR_RETURN(outcome.report, client.GetReport(outcome.job.name()));
-  ASSIGN_OR_RETURN(outcome.paths, client.DownloadModel(outcome.job.result().model(), flags.output));
+  if (succeeded) {
+    ASSIGN_OR_RETURN(outcome.paths,
+                     client.DownloadModel(outcome.job.result().model(), flags.output));
+  }
   if (!flags.report.empty()) RETURN_IF_ERROR(WriteTextFile(flags.report, outcome.report.json));
   RETURN_IF_ERROR(flags.page.Write(outcome.report.json, ReportPage));
   return outcome;
-}
-
-// A private server's log is worth keeping when it may tell what went wrong, or when asked for.
-void MayKeepLog(const Context& context, PrivateServer* own) {
-  const bool broke = context.exit_code == kFailed || context.exit_code == kJobFailed ||
-                     context.exit_code == kUnreachable;
-  if (own == nullptr || (!broke && !context.verbose)) return;
-  own->KeepLog();
-  std::cerr << "lathe: the private server's log is in " << own->log_path() << std::endl;
 }
 
 int Print(Context& context, const Flags& flags, const Outcome& outcome) {
@@ -65,12 +58,16 @@ int Print(Context& context, const Flags& flags, const Outcome& outcome) {
     const nlohmann::json out = {
         {"job", nlohmann::json::parse(ToJson(outcome.job))},
         {"files", outcome.paths},
-        {"report", succeeded ? nlohmann::json::parse(outcome.report.json, nullptr,
-                                                     /*allow_exceptions=*/false)
-                             : nlohmann::json()}};
+        {"report", outcome.report.json.empty()
+                       ? nlohmann::json()
+                       : nlohmann::json::parse(outcome.report.json, nullptr,
+                                               /*allow_exceptions=*/false)}};
     std::cout << out.dump(2) << std::endl;
   }
-  if (!succeeded) return FinishedJobExitCode(context, outcome.job);
+  if (!succeeded) {
+    if (!context.json) std::cout << outcome.report.text << std::flush;
+    return FinishedJobExitCode(context, outcome.job);
+  }
   const absl::Status opened = flags.page.Open();
   if (context.json) return opened.ok() ? kOk : context.Fail(opened);
   std::cout << outcome.report.text;
@@ -85,21 +82,12 @@ int Print(Context& context, const Flags& flags, const Outcome& outcome) {
 int Run(Context& context, const Flags& flags) {
   absl::StatusOr<v1::Job> job = flags.job.ToJob();
   if (!job.ok()) return context.Fail(job.status());
-  std::unique_ptr<PrivateServer> own;
-  absl::StatusOr<std::unique_ptr<client::Client>> client;
-  if (context.server.empty()) {
-    absl::StatusOr<std::unique_ptr<PrivateServer>> started = PrivateServer::Start();
-    if (!started.ok()) return context.Fail(started.status());
-    own = *std::move(started);
-    client = context.ConnectTo(own->address());
-  } else {
-    client = context.Connect();
-  }
-  if (!client.ok()) return context.Fail(client.status());
+  absl::StatusOr<Session> session = Session::Open(context);
+  if (!session.ok()) return context.Fail(session.status());
   const absl::StatusOr<Outcome> outcome =
-      Compress(context, flags, *std::move(job), **client, own.get());
+      Compress(context, flags, *std::move(job), *session);
   const int code = outcome.ok() ? Print(context, flags, *outcome) : context.Fail(outcome.status());
-  MayKeepLog(context, own.get());
+  session->MayKeepLog(context);
   return code;
 }
 
