@@ -17,7 +17,7 @@ Preprocess Of(const std::string& section) {
   return Preprocess::FromRecipe(*ParseRecipe("steps: [fp16]\npreprocess: " + section));
 }
 
-std::vector<float> Run(const Transform& transform, const std::vector<uint8_t>& in) {
+std::vector<float> Applied(const Transform& transform, const std::vector<uint8_t>& in) {
   int64_t count = 1;
   for (const int64_t d : transform.out_shape()) count *= d;
   std::vector<float> out(count);
@@ -41,30 +41,30 @@ TEST(Preprocess, ScalesAndNormalizesEachChannelAndTurnsTheLayout) {
   ASSERT_TRUE(transform.ok()) << transform.status();
   EXPECT_THAT(transform->out_shape(), ElementsAre(2, 1, 2));
   // (x / 2 - mean) / std of channel 0: 10, 14; of channel 1: 20, 28.
-  EXPECT_THAT(Run(*transform, {10, 20, 14, 28}), ElementsAre(2, 3, 2, 3));
+  EXPECT_THAT(Applied(*transform, {10, 20, 14, 28}), ElementsAre(2, 3, 2, 3));
 }
 
 TEST(Preprocess, KeepsTheLayoutThatTheModelWants) {
   const auto transform = Transform::Make(Of("{layout: NCHW}"), {2, 1, 2}, true, ImageLayout::kNhwc);
   ASSERT_TRUE(transform.ok());
   EXPECT_THAT(transform->out_shape(), ElementsAre(1, 2, 2));
-  EXPECT_THAT(Run(*transform, {1, 2, 3, 4}), ElementsAre(1, 3, 2, 4));
+  EXPECT_THAT(Applied(*transform, {1, 2, 3, 4}), ElementsAre(1, 3, 2, 4));
 }
 
 // Two pixels 0 and 8 to four: their centres lie at -0.25 (clamped), 0.25, 0.75 and 1.25 (clamped).
 TEST(Preprocess, ResizesBetweenPixelCentres) {
   const auto wider = Transform::Make(Of("{resize: [1, 4]}"), {1, 1, 2}, true, ImageLayout::kNchw);
   ASSERT_TRUE(wider.ok());
-  EXPECT_THAT(Run(*wider, {0, 8}), Pointwise(FloatEq(), {0, 2, 6, 8}));
+  EXPECT_THAT(Applied(*wider, {0, 8}), Pointwise(FloatEq(), {0, 2, 6, 8}));
   const auto smaller = Transform::Make(Of("{resize: [1, 1]}"), {1, 2, 2}, true, ImageLayout::kNchw);
   ASSERT_TRUE(smaller.ok());
-  EXPECT_THAT(Run(*smaller, {0, 4, 8, 12}), ElementsAre(6));
+  EXPECT_THAT(Applied(*smaller, {0, 4, 8, 12}), ElementsAre(6));
 }
 
 TEST(Preprocess, VectorsHaveTheirChannelsLast) {
   const auto transform = Transform::Make(Of("{mean: [1, 2]}"), {2}, false, ImageLayout::kNchw);
   ASSERT_TRUE(transform.ok());
-  EXPECT_THAT(Run(*transform, {5, 5}), ElementsAre(4, 3));
+  EXPECT_THAT(Applied(*transform, {5, 5}), ElementsAre(4, 3));
 }
 
 TEST(Preprocess, OneNumberAChannelOrOneForAll) {
