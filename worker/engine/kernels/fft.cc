@@ -2,8 +2,8 @@
 //
 //   y[k + r m] = sum over q < p of w^(q k) Y_q[k] exp(-2 pi i q r / p),   w = exp(-2 pi i / length)
 //
-// Bluestein: n k = (n^2 + k^2 - (k - n)^2) / 2 makes the transform a convolution with a chirp, which
-// a power of two of at least 2 length - 1 can hold.
+// Bluestein: n k = (n^2 + k^2 - (k - n)^2) / 2 makes the transform a convolution with a chirp,
+// which a power of two of at least 2 length - 1 can hold.
 #include "worker/engine/kernels/fft.h"
 
 #include <algorithm>

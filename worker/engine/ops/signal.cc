@@ -38,8 +38,7 @@ bool InferDft(OpContext& ctx) {
   const auto form = ReadDft(ctx);
   if (!form) return false;
   Shape dims = ctx.Dims(0);
-  dims[form->axis] =
-      form->onesided && !form->inverse ? form->length / 2 + 1 : form->length;
+  dims[form->axis] = form->onesided && !form->inverse ? form->length / 2 + 1 : form->length;
   dims.back() = form->onesided && form->inverse ? 1 : 2;
   ctx.Set(0, ctx.In(0).dtype, std::move(dims));
   return true;

@@ -38,12 +38,12 @@ absl::StatusOr<Blocks> ReadBlocks(RunContext& ctx) {
     constexpr int64_t kMost = int64_t{1} << 31;
     const int64_t before = out.pads[i];
     const int64_t after = out.pads[i + axes];
-    if (out.strides[i] < 1 || out.dilations[i] < 1 || out.block[i] < 1 || out.dilations[i] > kMost ||
-        out.block[i] > kMost || before < 0 || after < 0 || before > kMost || after > kMost) {
+    if (out.strides[i] < 1 || out.dilations[i] < 1 || out.block[i] < 1 ||
+        out.dilations[i] > kMost || out.block[i] > kMost || before < 0 || after < 0 ||
+        before > kMost || after > kMost) {
       return ctx.Error(absl::StrCat("an attribute of axis ", i, " is out of range"));
     }
-    const int64_t room =
-        out.image[i] + before + after - out.dilations[i] * (out.block[i] - 1) - 1;
+    const int64_t room = out.image[i] + before + after - out.dilations[i] * (out.block[i] - 1) - 1;
     if (room < 0) return ctx.Error(absl::StrCat("the block is larger than axis ", i));
     out.places.push_back(room / out.strides[i] + 1);
   }
@@ -74,8 +74,8 @@ void AddBlocks(const Blocks& blocks, int64_t planes, const T* x, T* y) {
         int64_t at = 0;
         bool inside = true;
         for (size_t d = 0; d < axes; ++d) {
-          const int64_t i = place[d] * blocks.strides[d] + element[d] * blocks.dilations[d] -
-                            blocks.pads[d];
+          const int64_t i =
+              place[d] * blocks.strides[d] + element[d] * blocks.dilations[d] - blocks.pads[d];
           inside = inside && i >= 0 && i < blocks.image[d];
           at += i * image_strides[d];
         }

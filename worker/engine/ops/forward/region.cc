@@ -24,7 +24,8 @@ struct Reading {
 
 Reading ReadAt(double y, double x, int64_t height, int64_t width) {
   Reading out;
-  if (!(y >= -1 && y <= static_cast<double>(height) && x >= -1 && x <= static_cast<double>(width))) {
+  if (!(y >= -1 && y <= static_cast<double>(height) && x >= -1 &&
+        x <= static_cast<double>(width))) {
     return out;
   }
   y = std::clamp(y, 0.0, static_cast<double>(height - 1));
@@ -98,8 +99,10 @@ absl::Status RoiAlign(RunContext& ctx, const std::vector<int64_t>& batches, Valu
     }
     const double bin_x = wide / static_cast<double>(bins_x);
     const double bin_y = high / static_cast<double>(bins_y);
-    const double samples_x = ratio > 0 ? static_cast<double>(ratio) : std::max(0.0, std::ceil(bin_x));
-    const double samples_y = ratio > 0 ? static_cast<double>(ratio) : std::max(0.0, std::ceil(bin_y));
+    const double samples_x =
+        ratio > 0 ? static_cast<double>(ratio) : std::max(0.0, std::ceil(bin_x));
+    const double samples_y =
+        ratio > 0 ? static_cast<double>(ratio) : std::max(0.0, std::ceil(bin_y));
     if (!(samples_x * samples_y <= kMaxSamples && samples_x <= kMaxSamples &&
           samples_y <= kMaxSamples)) {
       return ctx.Error(absl::StrCat("region ", r, " is too large, or not a number"));
@@ -109,12 +112,11 @@ absl::Status RoiAlign(RunContext& ctx, const std::vector<int64_t>& batches, Valu
         readings.clear();
         for (int64_t i = 0; i < static_cast<int64_t>(samples_y); ++i) {
           for (int64_t k = 0; k < static_cast<int64_t>(samples_x); ++k) {
-            readings.push_back(
-                ReadAt(top + bin_y * (static_cast<double>(y) +
-                                      (static_cast<double>(i) + 0.5) / samples_y),
-                       left + bin_x * (static_cast<double>(x) +
-                                       (static_cast<double>(k) + 0.5) / samples_x),
-                       height, width));
+            readings.push_back(ReadAt(
+                top + bin_y * (static_cast<double>(y) + (static_cast<double>(i) + 0.5) / samples_y),
+                left +
+                    bin_x * (static_cast<double>(x) + (static_cast<double>(k) + 0.5) / samples_x),
+                height, width));
           }
         }
         for (int64_t c = 0; c < channels; ++c) {

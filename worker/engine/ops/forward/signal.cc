@@ -1,5 +1,5 @@
-// Discrete Fourier transforms of a tensor's axis, and of windows that slide along a signal. Computed
-// in float64.
+// Discrete Fourier transforms of a tensor's axis, and of windows that slide along a signal.
+// Computed in float64.
 #include <complex>
 #include <memory>
 #include <span>
