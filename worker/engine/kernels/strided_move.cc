@@ -129,9 +129,8 @@ void MoveStrided(const StridedMove& move, int64_t width, const char* from, char*
     case 16:
       return MoveElements<Word16>(std::move(axes), from, to);
     default:
-      ForEach(axes, from, to, [run](const char* f, char* t) {
-        std::memcpy(t, f, static_cast<size_t>(run));
-      });
+      ForEach(axes, from, to,
+              [run](const char* f, char* t) { std::memcpy(t, f, static_cast<size_t>(run)); });
   }
 }
 

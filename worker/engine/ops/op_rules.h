@@ -93,6 +93,7 @@ bool InferPool(OpContext& ctx);
 bool InferGlobalPool(OpContext& ctx);
 bool InferMaxUnpool(OpContext& ctx);
 bool InferRoiPool(OpContext& ctx);  // RoiAlign, MaxRoiPool
+bool InferCol2Im(OpContext& ctx);
 std::optional<MacCount> MacsConv(const OpContext& ctx);
 std::optional<MacCount> MacsConvInteger(const OpContext& ctx);
 std::optional<MacCount> MacsQLinearConv(const OpContext& ctx);
@@ -142,6 +143,18 @@ bool InferResize(OpContext& ctx);
 bool InferUpsample(OpContext& ctx);
 bool InferGridSample(OpContext& ctx);
 bool InferAffineGrid(OpContext& ctx);
+
+// signal.cc
+bool InferDft(OpContext& ctx);
+bool InferStft(OpContext& ctx);
+// What a DFT node transforms. nullopt when it cannot be told, or does not fit.
+struct DftForm {
+  int64_t axis = 0;
+  int64_t length = 1;
+  bool inverse = false;
+  bool onesided = false;
+};
+std::optional<DftForm> ReadDft(const OpContext& ctx);
 
 // quantization.cc
 bool InferQuantizeLinear(OpContext& ctx);

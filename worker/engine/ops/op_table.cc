@@ -188,6 +188,7 @@ constexpr OpRule kRules[] = {
 
     // Windows.
     {kOnnx, "AveragePool", InferPool, nullptr},
+    {kOnnx, "Col2Im", InferCol2Im, nullptr},
     {kOnnx, "Conv", InferConv, MacsConv},
     {kOnnx, "ConvInteger", InferConvInteger, MacsConvInteger},
     {kOnnx, "ConvTranspose", InferConvTranspose, MacsConvTranspose},
@@ -237,6 +238,10 @@ constexpr OpRule kRules[] = {
     {kOnnx, "GridSample", InferGridSample, nullptr},
     {kOnnx, "Resize", InferResize, nullptr},
     {kOnnx, "Upsample", InferUpsample, nullptr},
+
+    // Signals.
+    {kOnnx, "DFT", InferDft, nullptr},
+    {kOnnx, "STFT", InferStft, nullptr},
 
     // Quantized.
     {kOnnx, "DequantizeLinear", InferDequantizeLinear, nullptr},

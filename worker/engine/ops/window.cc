@@ -222,6 +222,23 @@ bool InferRoiPool(OpContext& ctx) {
   return true;
 }
 
+// [N, C product(block_shape), L] -> [N, C, image_shape...].
+bool InferCol2Im(OpContext& ctx) {
+  const auto image = ctx.Ints(1);
+  const auto block = ctx.Ints(2);
+  if (!ctx.Ranked(0) || ctx.Rank(0) != 3 || !image || !block) return false;
+  int64_t elements = 1;
+  for (const int64_t extent : *block) {
+    if (extent < 1) return false;
+    elements = SaturatingMul(elements, extent);
+  }
+  if (ctx.Dims(0)[1] % elements != 0) return false;
+  Shape dims = {ctx.Dims(0)[0], ctx.Dims(0)[1] / elements};
+  dims.insert(dims.end(), image->begin(), image->end());
+  ctx.Set(0, ctx.In(0).dtype, std::move(dims));
+  return true;
+}
+
 std::optional<MacCount> MacsConv(const OpContext& ctx) {
   return ConvCount(ctx, 1, ProductType(ctx, 0, 1));
 }

@@ -88,8 +88,8 @@ double Determinant(std::vector<double>& a, int64_t n) {
 absl::Status RunArgExtreme(RunContext& ctx) {
   ASSIGN_OR_RETURN(Value * out, ctx.Out(0));
   const Shape& dims = ctx.In(0).dims;
-  const auto axis = NormalAxis(ctx.node().IntAttribute("axis", 0),
-                               static_cast<int64_t>(dims.size()));
+  const auto axis =
+      NormalAxis(ctx.node().IntAttribute("axis", 0), static_cast<int64_t>(dims.size()));
   if (!axis) return ctx.Error("axis lies outside of the input's rank");
   const ArgAxis around = {ExtentProduct(dims, 0, *axis), dims[*axis],
                           ExtentProduct(dims, *axis + 1, dims.size())};

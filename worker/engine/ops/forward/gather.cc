@@ -20,8 +20,7 @@ namespace {
 absl::Status RunGather(RunContext& ctx) {
   ASSIGN_OR_RETURN(const Elements data, ReadElements(ctx, 0));
   const size_t rank = data.dims.size();
-  const auto axis =
-      NormalAxis(ctx.node().IntAttribute("axis", 0), static_cast<int64_t>(rank));
+  const auto axis = NormalAxis(ctx.node().IntAttribute("axis", 0), static_cast<int64_t>(rank));
   if (!axis) return ctx.Error("axis lies outside of the data's rank");
   const int64_t extent = data.dims[*axis];
   ASSIGN_OR_RETURN(const std::vector<int64_t> indices, ReadIndices(ctx, 1, extent));
@@ -73,15 +72,12 @@ absl::Status RunGatherND(RunContext& ctx) {
   for (size_t i = 0; i < batch_axes; ++i) {
     if (dims[i] != data.dims[i]) return ctx.Error("data and indices differ in the batch axes");
   }
-  ASSIGN_OR_RETURN(const std::vector<int64_t> tuples,
-                   ReadTuples(ctx, 1, data.dims, batch_axes));
+  ASSIGN_OR_RETURN(const std::vector<int64_t> tuples, ReadTuples(ctx, 1, data.dims, batch_axes));
   if (out.count() == 0) return out.Finish(ctx);
   const auto depth = static_cast<size_t>(dims.back());
   const int64_t batches = ExtentProduct(dims, 0, batch_axes);
-  const int64_t batch_bytes =
-      ExtentProduct(data.dims, batch_axes, data.dims.size()) * data.width;
-  const int64_t bytes =
-      ExtentProduct(data.dims, batch_axes + depth, data.dims.size()) * data.width;
+  const int64_t batch_bytes = ExtentProduct(data.dims, batch_axes, data.dims.size()) * data.width;
+  const int64_t bytes = ExtentProduct(data.dims, batch_axes + depth, data.dims.size()) * data.width;
   const int64_t picks = static_cast<int64_t>(tuples.size()) / batches;
   char* to = out.data();
   for (size_t i = 0; i < tuples.size(); ++i) {
@@ -144,8 +140,8 @@ absl::Status RunCompress(RunContext& ctx) {
   int64_t axis = 0;
   if (ctx.node().FindAttribute("axis") != nullptr) {
     dims = in.dims;
-    const auto given = NormalAxis(ctx.node().IntAttribute("axis", 0),
-                                  static_cast<int64_t>(dims.size()));
+    const auto given =
+        NormalAxis(ctx.node().IntAttribute("axis", 0), static_cast<int64_t>(dims.size()));
     if (!given) return ctx.Error("axis lies outside of the input's rank");
     axis = *given;
   }

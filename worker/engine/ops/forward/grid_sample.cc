@@ -174,8 +174,8 @@ absl::Status RunGridSample(RunContext& ctx) {
   const auto spatial = static_cast<int64_t>(x.dims.size()) - 2;
   if (spatial > kMaxSpatialAxes) return ctx.Unsupported("more than five spatial axes");
   if (grid.dims.back() != spatial || grid.dims[0] != x.dims[0] || !IsFloat(grid.dtype)) {
-    return ctx.Error(absl::StrCat("grid must be of floats, [batch, ..., ", spatial,
-                                  "], of the input's batch"));
+    return ctx.Error(
+        absl::StrCat("grid must be of floats, [batch, ..., ", spatial, "], of the input's batch"));
   }
   if (out->size() == 0) return absl::OkStatus();
   if (x.size() == 0) return ctx.Error("there is nothing to sample");
@@ -216,7 +216,8 @@ absl::Status RunAffineGrid(RunContext& ctx) {
       }
       for (int64_t row = 0; row < k; ++row) {
         double sum = 0;
-        for (int64_t j = 0; j <= k; ++j) sum += base[j] * ReadNumber(theta, (n * k + row) * (k + 1) + j);
+        for (int64_t j = 0; j <= k; ++j)
+          sum += base[j] * ReadNumber(theta, (n * k + row) * (k + 1) + j);
         if (out->dtype == DType::kDouble) {
           out->Mutable<double>()[at++] = sum;
         } else {

@@ -57,8 +57,8 @@ absl::StatusOr<Amounts> ReadAmounts(RunContext& ctx, int64_t rank) {
     ASSIGN_OR_RETURN(axes, ctx.Ints(3));
   }
   if (pads.size() != 2 * axes.size()) {
-    return ctx.Error(absl::StrCat("pads must have ", 2 * axes.size(), " elements, not ",
-                                  pads.size()));
+    return ctx.Error(
+        absl::StrCat("pads must have ", 2 * axes.size(), " elements, not ", pads.size()));
   }
   Amounts out;
   out.begin.assign(static_cast<size_t>(rank), 0);
@@ -67,8 +67,8 @@ absl::StatusOr<Amounts> ReadAmounts(RunContext& ctx, int64_t rank) {
   for (size_t i = 0; i < axes.size(); ++i) {
     const auto axis = NormalAxis(axes[i], rank);
     if (!axis || seen[*axis]) {
-      return ctx.Error(absl::StrCat("axis ", axes[i], " is repeated, or outside of [", -rank, ", ",
-                                    rank, ")"));
+      return ctx.Error(
+          absl::StrCat("axis ", axes[i], " is repeated, or outside of [", -rank, ", ", rank, ")"));
     }
     for (const int64_t amount : {pads[i], pads[i + axes.size()]}) {
       if (amount < -kMaxExtent || amount > kMaxExtent) {
@@ -159,8 +159,7 @@ absl::Status ReadFill(RunContext& ctx, const Elements& in, Elements& held, char*
     const double wide = value;
     std::memcpy(fill, &wide, sizeof(wide));
   } else if (in.dtype == DType::kFloat16 || in.dtype == DType::kBfloat16) {
-    const uint16_t half =
-        in.dtype == DType::kFloat16 ? FloatToHalf(value) : FloatToBfloat16(value);
+    const uint16_t half = in.dtype == DType::kFloat16 ? FloatToHalf(value) : FloatToBfloat16(value);
     std::memcpy(fill, &half, sizeof(half));
   } else {
     return ctx.Error("the attribute value takes data of a float type");
@@ -173,7 +172,8 @@ absl::Status ReadFill(RunContext& ctx, const Elements& in, Elements& held, char*
 absl::Status RunPad(RunContext& ctx) {
   const std::string mode = ctx.node().StringAttribute("mode", "constant");
   if (mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap") {
-    return ctx.Error(absl::StrCat("mode must be constant, edge, reflect or wrap, not '", mode, "'"));
+    return ctx.Error(
+        absl::StrCat("mode must be constant, edge, reflect or wrap, not '", mode, "'"));
   }
   ASSIGN_OR_RETURN(Elements in, ReadElements(ctx, 0));
   ASSIGN_OR_RETURN(ElementsOut out, ElementsOut::Make(ctx, 0));

@@ -53,8 +53,8 @@ absl::Status RunSplit(RunContext& ctx) {
   if (!axis) return ctx.Error("axis lies outside of the input's rank");
   const int64_t asked = ctx.node().IntAttribute("num_outputs", 0);
   if (asked != 0 && asked != static_cast<int64_t>(ctx.output_count())) {
-    return ctx.Error(absl::StrCat("num_outputs is ", asked, ", but it has ", ctx.output_count(),
-                                  " outputs"));
+    return ctx.Error(
+        absl::StrCat("num_outputs is ", asked, ", but it has ", ctx.output_count(), " outputs"));
   }
   const int64_t rows = ExtentProduct(in.dims, 0, *axis);
   const int64_t block = ExtentProduct(in.dims, *axis + 1, rank) * in.width;
@@ -71,8 +71,8 @@ absl::Status RunSplit(RunContext& ctx) {
     start += extent;
   }
   if (start != in.dims[*axis]) {
-    return ctx.Error(absl::StrCat("the pieces have ", start, " elements of the axis's ",
-                                  in.dims[*axis]));
+    return ctx.Error(
+        absl::StrCat("the pieces have ", start, " elements of the axis's ", in.dims[*axis]));
   }
   return absl::OkStatus();
 }
@@ -115,8 +115,8 @@ absl::Status RunSlice(RunContext& ctx) {
   for (size_t i = 0; i < starts.size(); ++i) {
     const auto axis = NormalAxis(axes[i], rank);
     if (!axis || seen[*axis]) {
-      return ctx.Error(absl::StrCat("axis ", axes[i], " is repeated, or outside of [", -rank, ", ",
-                                    rank, ")"));
+      return ctx.Error(
+          absl::StrCat("axis ", axes[i], " is repeated, or outside of [", -rank, ", ", rank, ")"));
     }
     if (steps[i] == 0) return ctx.Error("a step must not be 0");
     seen[*axis] = true;

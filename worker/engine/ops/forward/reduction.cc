@@ -1,9 +1,9 @@
 // Reduce*: sums, products, norms, extremes over axes. ArgMax and ArgMin are in arg_extreme.cc.
 //
 // Sums of floats are taken in float64: of n terms their error is n 2^-53 at most, so that it is the
-// float32 result's own rounding that counts. Integer sums and products wrap around. Over no elements
-// a sum is 0, a product 1, a maximum the type's lowest number (-inf), a minimum its highest, a mean
-// of floats NaN and of integers 0. A NaN makes every float result NaN.
+// float32 result's own rounding that counts. Integer sums and products wrap around. Over no
+// elements a sum is 0, a product 1, a maximum the type's lowest number (-inf), a minimum its
+// highest, a mean of floats NaN and of integers 0. A NaN makes every float result NaN.
 #include <algorithm>
 #include <cmath>
 #include <limits>

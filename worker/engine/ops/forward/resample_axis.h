@@ -19,8 +19,8 @@ struct ResampleAxis {
 };
 
 struct ResampleRule {
-  std::string coordinates = "half_pixel";  // coordinate_transformation_mode
-  std::string mode = "nearest";            // nearest, linear or cubic
+  std::string coordinates = "half_pixel";      // coordinate_transformation_mode
+  std::string mode = "nearest";                // nearest, linear or cubic
   std::string nearest = "round_prefer_floor";  // nearest_mode; "simple": of opsets before 11
   float cubic_a = -0.75F;
   bool exclude_outside = false;

@@ -1,5 +1,5 @@
-// Resize and Upsample: axis by axis, the last one first, each output element being a weighted sum of
-// few input elements along its axis. GridSample and AffineGrid are in grid_sample.cc.
+// Resize and Upsample: axis by axis, the last one first, each output element being a weighted sum
+// of few input elements along its axis. GridSample and AffineGrid are in grid_sample.cc.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

@@ -222,10 +222,9 @@ absl::Status RunTensorScatter(RunContext& ctx) {
   if (mode != "linear" && mode != "circular") {
     return ctx.Error(absl::StrCat("mode must be linear or circular, not '", mode, "'"));
   }
-  const auto axis = NormalAxis(ctx.node().IntAttribute("axis", -2),
-                               static_cast<int64_t>(past.dims.size()));
-  if (!axis || *axis == 0 || update.dims.size() != past.dims.size() ||
-      update.dtype != past.dtype) {
+  const auto axis =
+      NormalAxis(ctx.node().IntAttribute("axis", -2), static_cast<int64_t>(past.dims.size()));
+  if (!axis || *axis == 0 || update.dims.size() != past.dims.size() || update.dtype != past.dtype) {
     return ctx.Error(
         "past_cache and update must be of one type and rank, with the axis within it and not 0");
   }
@@ -244,8 +243,7 @@ absl::Status RunTensorScatter(RunContext& ctx) {
     return ctx.Error("write_indices must have one element for each of the batch");
   }
   for (const int64_t start : starts) {
-    if (start < 0 || start >= kMaxExtent ||
-        (mode == "linear" && start + length > longest)) {
+    if (start < 0 || start >= kMaxExtent || (mode == "linear" && start + length > longest)) {
       return ctx.Error(absl::StrCat("a write index of ", start, " is out of range"));
     }
   }

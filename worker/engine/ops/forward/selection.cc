@@ -38,8 +38,8 @@ void SelectBest(std::vector<Ranked>& all, int64_t k, const Better& better) {
 absl::Status RunTopK(RunContext& ctx) {
   ASSIGN_OR_RETURN(const Elements in, ReadElements(ctx, 0));
   if (!HasOrder(in.dtype)) return ctx.Error("it takes numbers");
-  const auto axis = NormalAxis(ctx.node().IntAttribute("axis", -1),
-                               static_cast<int64_t>(in.dims.size()));
+  const auto axis =
+      NormalAxis(ctx.node().IntAttribute("axis", -1), static_cast<int64_t>(in.dims.size()));
   if (!axis) return ctx.Error("axis lies outside of the input's rank");
   int64_t k = ctx.node().IntAttribute("k", 0);
   if (ctx.node().FindAttribute("k") == nullptr) {

@@ -1,5 +1,5 @@
-// The different elements of a tensor, or the different slices along an axis: sorted, or in the order
-// in which each comes first.
+// The different elements of a tensor, or the different slices along an axis: sorted, or in the
+// order in which each comes first.
 #include "worker/engine/ops/forward/unique.h"
 
 #include <algorithm>
@@ -57,8 +57,7 @@ struct Slices {
 
 absl::Status SetInts(RunContext& ctx, size_t i, const std::vector<int64_t>& ints) {
   if (!ctx.Wants(i)) return absl::OkStatus();
-  ASSIGN_OR_RETURN(Value * out,
-                   ctx.Out(i, DType::kInt64, {static_cast<int64_t>(ints.size())}));
+  ASSIGN_OR_RETURN(Value * out, ctx.Out(i, DType::kInt64, {static_cast<int64_t>(ints.size())}));
   std::copy(ints.begin(), ints.end(), out->Mutable<int64_t>().begin());
   return absl::OkStatus();
 }
@@ -74,8 +73,8 @@ absl::Status RunUnique(RunContext& ctx) {
   int64_t axis = 0;
   if (ctx.node().FindAttribute("axis") != nullptr) {
     dims = in.dims;
-    const auto given = NormalAxis(ctx.node().IntAttribute("axis", 0),
-                                  static_cast<int64_t>(dims.size()));
+    const auto given =
+        NormalAxis(ctx.node().IntAttribute("axis", 0), static_cast<int64_t>(dims.size()));
     if (!given) return ctx.Error("axis lies outside of the input's rank");
     axis = *given;
   }
