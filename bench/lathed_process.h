@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -78,6 +79,21 @@ class LathedProcess {
   LathedProcess& operator=(const LathedProcess&) = delete;
 
   const std::string& address() const { return address_; }
+
+  // Seconds of processor time that all its threads have used since it started.
+  double CpuSeconds() const {
+    std::ifstream in("/proc/" + std::to_string(pid_) + "/stat");
+    std::string text;
+    std::getline(in, text);
+    // The second field is a name that may hold spaces; utime and stime are the 14th and 15th.
+    std::istringstream fields(text.substr(text.rfind(')') + 1));
+    std::string skipped;
+    for (int field = 3; field < 14; ++field) fields >> skipped;
+    double user_ticks = 0;
+    double system_ticks = 0;
+    if (!(fields >> user_ticks >> system_ticks)) Fail("cannot read the server's processor time");
+    return (user_ticks + system_ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  }
 
  private:
   pid_t pid_ = -1;

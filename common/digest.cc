@@ -14,9 +14,23 @@
 
 namespace lathe {
 
+namespace {
+
+// Looked up once: EVP_sha256() makes OpenSSL look for an implementation at every use, which costs
+// more than hashing a short text.
+const EVP_MD* Algorithm() {
+  static const EVP_MD* const algorithm = [] {
+    const EVP_MD* fetched = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    return fetched != nullptr ? fetched : EVP_sha256();
+  }();
+  return algorithm;
+}
+
+}  // namespace
+
 struct Sha256::Context {
   EVP_MD_CTX* md = EVP_MD_CTX_new();
-  Context() { EVP_DigestInit_ex(md, EVP_sha256(), nullptr); }
+  Context() { EVP_DigestInit_ex(md, Algorithm(), nullptr); }
   ~Context() { EVP_MD_CTX_free(md); }
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;

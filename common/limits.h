@@ -41,6 +41,31 @@ inline constexpr int64_t kMaxTensors = 5'000'000;
 inline constexpr int kMaxTensorRank = 64;
 inline constexpr int kMaxWalkDepth = 200;  // nested protobuf messages
 
+// Evaluation (job process). Beyond these, figures are left out or examples are, and the report says
+// so; a data set is refused only where a figure could not be had at all.
+inline constexpr int64_t kMaxBatchExamples = int64_t{1} << 26;  // whether they hold anything or not
+inline constexpr int64_t kMaxClasses = int64_t{1} << 22;        // a few counters each
+inline constexpr int64_t kMaxConfusionClasses = 100;            // squared, in the report
+inline constexpr int64_t kMaxListedClasses = 1000;              // per-class figures in the report
+inline constexpr int64_t kMaxNeighbourExamples = 4096;          // every pair is compared
+inline constexpr int64_t kMaxNeighbourFloats = int64_t{32} << 20;  // of kept embeddings: 128 MiB
+inline constexpr int64_t kMaxDetections = int64_t{8} << 20;  // kept until the end, 12 bytes each
+inline constexpr int64_t kMaxDetectionBoxes = 100'000;       // of one example, true or predicted
+inline constexpr int64_t kMaxMatchPairs = int64_t{1} << 28;  // true times predicted boxes of one
+inline constexpr int64_t kMaxEditCells = int64_t{1} << 28;   // of one pair of sequences
+inline constexpr int64_t kMaxBootstrapUnits = int64_t{1} << 16;
+inline constexpr int kMaxResamples = 100'000;
+// Datasets (job process).
+inline constexpr int kMaxArrays = 4096;  // arrays in one file
+inline constexpr int kMaxArrayNameBytes = 1024;
+inline constexpr int64_t kMaxZipDirectoryBytes = 16 << 20;
+inline constexpr int kMaxNpyHeaderBytes = 64 << 10;
+// Of .safetensors: 64 MiB would be a zip's first bytes read as a length.
+inline constexpr int64_t kMaxSafetensorsHeaderBytes = 16 << 20;
+// An array in Fortran order is turned around in memory.
+inline constexpr int64_t kMaxFortranBytes = 256 << 20;
+inline constexpr int64_t kMaxBatchBytes = int64_t{1} << 30;  // inputs and labels of one batch
+
 }  // namespace lathe::limits
 
 #endif  // LATHE_COMMON_LIMITS_H_

@@ -3,9 +3,11 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 
+#include <cmath>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "common/recipe/catalogue.h"
 #include "common/status_macros.h"
 
 namespace lathe {
@@ -15,6 +17,24 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
+absl::Status AddNumbers(const std::vector<double>& numbers, const FieldDescriptor* field,
+                        Message* message) {
+  const Reflection* reflection = message->GetReflection();
+  for (const double number : numbers) {
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
+      reflection->AddDouble(message, field, number);
+    } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_INT32 &&
+               number >= std::numeric_limits<int32_t>::min() &&
+               number <= std::numeric_limits<int32_t>::max() && std::floor(number) == number) {
+      reflection->AddInt32(message, field, static_cast<int32_t>(number));
+    } else {
+      return absl::InvalidArgumentError(
+          absl::StrCat("parameter ", field->name(), " has the wrong type"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SetField(const ParamValue& value, const FieldDescriptor* field, Message* message) {
   const Reflection* reflection = message->GetReflection();
   const auto mismatch = [&] {
@@ -22,8 +42,11 @@ absl::Status SetField(const ParamValue& value, const FieldDescriptor* field, Mes
         absl::StrCat("parameter ", field->name(), " has the wrong type"));
   };
   if (field->is_repeated()) {
+    if (const auto* numbers = std::get_if<std::vector<double>>(&value)) {
+      return AddNumbers(*numbers, field, message);
+    }
     const auto* list = std::get_if<std::vector<std::string>>(&value);
-    if (list == nullptr) return mismatch();
+    if (list == nullptr || field->cpp_type() != FieldDescriptor::CPPTYPE_STRING) return mismatch();
     for (const std::string& item : *list) reflection->AddString(message, field, item);
     return absl::OkStatus();
   }
@@ -70,11 +93,21 @@ absl::Status SetField(const ParamValue& value, const FieldDescriptor* field, Mes
 std::optional<ParamValue> GetField(const Message& message, const FieldDescriptor* field) {
   const Reflection* reflection = message.GetReflection();
   if (field->is_repeated()) {
+    const int size = reflection->FieldSize(message, field);
+    if (size == 0) return std::nullopt;
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_STRING) {
+      std::vector<double> numbers;
+      for (int i = 0; i < size; ++i) {
+        numbers.push_back(field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE
+                              ? reflection->GetRepeatedDouble(message, field, i)
+                              : reflection->GetRepeatedInt32(message, field, i));
+      }
+      return numbers;
+    }
     std::vector<std::string> list;
-    for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
+    for (int i = 0; i < size; ++i) {
       list.push_back(reflection->GetRepeatedString(message, field, i));
     }
-    if (list.empty()) return std::nullopt;
     return list;
   }
   if (!reflection->HasField(message, field)) return std::nullopt;
@@ -94,6 +127,27 @@ std::optional<ParamValue> GetField(const Message& message, const FieldDescriptor
   }
 }
 
+std::map<std::string, ParamValue> GetParams(const Message& message) {
+  std::map<std::string, ParamValue> params;
+  for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+    const FieldDescriptor* field = message.GetDescriptor()->field(i);
+    if (auto value = GetField(message, field)) params.emplace(field->name(), *std::move(value));
+  }
+  return params;
+}
+
+absl::Status SetParams(const Step& step, Message* params) {
+  for (const auto& [name, value] : step.params) {
+    const FieldDescriptor* field = params->GetDescriptor()->FindFieldByName(name);
+    if (field == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(step.method, " has no parameter \"", name, "\""));
+    }
+    RETURN_IF_ERROR(SetField(value, field, params));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Recipe RecipeFromProto(const v1::Recipe& proto) {
@@ -105,12 +159,14 @@ Recipe RecipeFromProto(const v1::Recipe& proto) {
     const FieldDescriptor* method = step.GetReflection()->GetOneofFieldDescriptor(step, oneof);
     if (method == nullptr) continue;
     out.method = method->name();
-    const Message& params = step.GetReflection()->GetMessage(step, method);
-    for (int i = 0; i < params.GetDescriptor()->field_count(); ++i) {
-      const FieldDescriptor* field = params.GetDescriptor()->field(i);
-      if (auto value = GetField(params, field))
-        out.params.emplace(field->name(), *std::move(value));
-    }
+    out.params = GetParams(step.GetReflection()->GetMessage(step, method));
+  }
+  for (const MethodSpec& section : Sections()) {
+    const FieldDescriptor* field = v1::Recipe::descriptor()->FindFieldByName(section.name);
+    if (field == nullptr || !proto.GetReflection()->HasField(proto, field)) continue;
+    recipe.sections.emplace(
+        section.name,
+        Step{section.name, GetParams(proto.GetReflection()->GetMessage(proto, field))});
   }
   return recipe;
 }
@@ -123,15 +179,13 @@ absl::StatusOr<v1::Recipe> RecipeToProto(const Recipe& recipe) {
     const FieldDescriptor* method = v1::Step::descriptor()->FindFieldByName(step.method);
     if (method == nullptr)
       return absl::InvalidArgumentError(absl::StrCat("no method \"", step.method, "\""));
-    Message* params = out->GetReflection()->MutableMessage(out, method);
-    for (const auto& [name, value] : step.params) {
-      const FieldDescriptor* field = params->GetDescriptor()->FindFieldByName(name);
-      if (field == nullptr) {
-        return absl::InvalidArgumentError(
-            absl::StrCat(step.method, " has no parameter \"", name, "\""));
-      }
-      RETURN_IF_ERROR(SetField(value, field, params));
-    }
+    RETURN_IF_ERROR(SetParams(step, out->GetReflection()->MutableMessage(out, method)));
+  }
+  for (const auto& [name, section] : recipe.sections) {
+    const FieldDescriptor* field =
+        FindSection(name) == nullptr ? nullptr : v1::Recipe::descriptor()->FindFieldByName(name);
+    if (field == nullptr) return absl::InvalidArgumentError(absl::StrCat("no section ", name));
+    RETURN_IF_ERROR(SetParams(section, proto.GetReflection()->MutableMessage(&proto, field)));
   }
   return proto;
 }

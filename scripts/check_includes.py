@@ -15,6 +15,7 @@ ENGINE = "worker/engine/"
 ALLOWED = {
     "common/": [],
     "common/recipe/": ["common/"],
+    "common/report/": ["common/"],
     "proto/": ["common/", "common/recipe/"],
     "worker/engine/tensor/": ["common/"],
     "worker/engine/kernels/": ["common/", "worker/engine/tensor/"],
@@ -22,6 +23,9 @@ ALLOWED = {
     "worker/engine/graph/": ["common/", "worker/engine/tensor/"],
     "worker/engine/ops/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/linalg/",
                            "worker/engine/graph/"],
+    "worker/engine/formats/": ["common/", "worker/engine/tensor/"],
+    "worker/engine/data/": ["common/", "common/recipe/", "worker/engine/tensor/", "worker/engine/formats/",
+                            "worker/engine/graph/"],
     "worker/engine/passes/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/graph/",
                               "worker/engine/ops/"],
     "worker/engine/run/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/linalg/",
@@ -29,11 +33,14 @@ ALLOWED = {
     "worker/engine/methods/": ["common/", "common/recipe/", "worker/engine/tensor/", "worker/engine/kernels/",
                                "worker/engine/linalg/", "worker/engine/graph/", "worker/engine/ops/",
                                "worker/engine/passes/"],
-    "worker/engine/evaluate/": ["common/", "common/recipe/", "worker/engine/tensor/", "worker/engine/kernels/",
-                                "worker/engine/linalg/", "worker/engine/graph/", "worker/engine/ops/",
-                                "worker/engine/run/", "worker/engine/methods/"],
+    "worker/engine/evaluate/metrics/": ["common/", "worker/engine/tensor/"],
+    "worker/engine/evaluate/": ["common/", "common/recipe/", "common/report/", "worker/engine/tensor/",
+                                "worker/engine/kernels/", "worker/engine/linalg/", "worker/engine/graph/",
+                                "worker/engine/ops/", "worker/engine/run/", "worker/engine/methods/",
+                                "worker/engine/evaluate/metrics/"],
     "worker/engine/": ["common/", "common/recipe/"] + [ENGINE + r + "/" for r in (
-        "tensor", "kernels", "linalg", "graph", "ops", "passes", "run", "methods", "evaluate")],
+        "tensor", "kernels", "linalg", "graph", "formats", "data", "ops", "passes", "run", "methods", "evaluate",
+        "evaluate/metrics")],
     "worker/job/": ["common/", "worker/engine/"],
     "worker/agent/": ["common/", "common/recipe/", "proto/", "worker/job/"],
     "worker/": ["common/", "worker/agent/", "worker/job/"],
@@ -47,7 +54,7 @@ ALLOWED = {
     "server/": ["common/", "common/recipe/", "proto/", "server/jobs/", "server/store/", "server/blobs/", "server/http/",
                 "server/telemetry/", "server/rpc/"],
     "client/cpp/": ["common/", "proto/"],
-    "client/cli/": ["common/", "common/recipe/", "proto/", "client/cpp/"],
+    "client/cli/": ["common/", "common/recipe/", "common/report/", "proto/", "client/cpp/"],
 }
 # Headers that a room must never see.
 FORBIDDEN = {

@@ -70,6 +70,13 @@ def main():
     if sorted(catalogue) != sorted(proto):
         problems.append(f"catalogue {catalogue} and recipe.proto {proto} disagree")
 
+    # Sections stand beside the steps: a field of Recipe whose type has the section's name.
+    sections = re.findall(r'^MethodSpec \w+\(\) \{\s*return \{\s*\.name = "(\w+)"', read("common/recipe/sections.cc"), re.M)
+    fields = re.findall(r"^  optional (\w+) (\w+) = \d+;", read("proto/lathe/v1/recipe.proto"), re.M)
+    fields = [name for kind, name in fields if kind.lower() == name]
+    if not sections or sorted(sections) != sorted(fields):
+        problems.append(f"sections {sections} and recipe.proto {fields} disagree")
+
     def documented(names, doc, what):
         text = read(doc) if os.path.exists(doc) else ""
         for name in names:
@@ -77,6 +84,7 @@ def main():
                 problems.append(f"{doc}: says nothing of the {what} `{name}`")
 
     documented(catalogue, "docs/recipes.md", "method")
+    documented(sections, "docs/recipes.md", "section")
     documented(catalogue, "docs/status.md", "method")
     commands = re.findall(r'\{"(\w+)", Add', read("client/cli/commands/table.cc"))
     documented(commands, "docs/cli.md", "command")

@@ -12,7 +12,8 @@ import sys
 
 NUMBERS = {"int32", "int64", "uint32", "uint64", "sint32", "sint64", "float", "double", "google.protobuf.Duration"}
 # Messages besides ...Request whose fields a caller sets.
-SET_BY_CALLERS = {"Recipe", "PruneWeights", "LowRank", "QuantizeWeights", "Fp16", "UploadHeader", "JobDataset"}
+SET_BY_CALLERS = {"Recipe", "PruneWeights", "LowRank", "QuantizeWeights", "Fp16", "Preprocess", "Split", "Evaluate", "Constraints",
+                  "UploadHeader", "JobDataset"}
 
 FIELD = re.compile(r"(repeated |optional )?([\w.]+|map<.*>) (\w+) = \d+;")
 BLOCK = re.compile(r"(message|enum|service|oneof) (\w+) \{(\})?")

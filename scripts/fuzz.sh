@@ -6,8 +6,8 @@ cd "$LATHE_ROOT"
 seconds=${1:-60}
 install_packages build test
 say "building (build/fuzz)"
-build fuzz fuzz_model_reader fuzz_recipe
-for target in model_reader recipe; do
+build fuzz fuzz_model_reader fuzz_recipe fuzz_array_file
+for target in model_reader recipe array_file; do
   say "fuzzing $target for $seconds s"
   found=build/fuzz/found/$target
   mkdir -p "$found" build/fuzz/crashes

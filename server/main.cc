@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "common/build_info.h"
 #include "common/clock.h"
 #include "common/ids.h"
@@ -160,6 +161,11 @@ absl::Status Serve(const Config& config, const sigset_t& signals) {
 }
 
 int Main(int argc, char** argv) {
+#ifdef NDEBUG
+  // Debian's Abseil looks for lock cycles even in release builds, behind one lock for every mutex
+  // of the process. Builds for development go on looking.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+#endif
   ParsedConfig parsed = ParseConfig(argc, argv);
   if (parsed.exit_now) {
     (parsed.exit_code == 0 ? std::cout : std::cerr) << parsed.output;

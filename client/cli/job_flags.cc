@@ -1,5 +1,7 @@
 #include "client/cli/job_flags.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <sstream>
@@ -16,6 +18,36 @@
 
 namespace lathe::cli {
 namespace {
+
+struct DataFlag {
+  std::string role;  // "": whatever the recipe needs
+  std::string path;
+};
+
+// [ROLE=]FILE. A file whose own name holds "=" is taken as it is where it exists.
+absl::StatusOr<DataFlag> ParseDataFlag(const std::string& item) {
+  const std::vector<std::string> roles = {"calibration", "train", "test", "all"};
+  const size_t equals = item.find('=');
+  DataFlag flag{"", item};
+  if (equals != std::string::npos) {
+    const std::string role = item.substr(0, equals);
+    std::error_code ignored;
+    if (std::find(roles.begin(), roles.end(), role) != roles.end()) {
+      flag = {role == "all" ? "" : role, item.substr(equals + 1)};
+    } else if (!std::filesystem::exists(item, ignored)) {
+      const std::string nearest = NearestName(role, roles);
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--data ", item, ": no role \"", role, "\"; expected calibration, train, test or all",
+          nearest.empty() ? "" : absl::StrCat("; did you mean \"", nearest, "\"?")));
+    }
+  }
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(flag.path, error) || !std::ifstream(flag.path)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--data ", item, ": cannot read ", flag.path, ": no such file"));
+  }
+  return flag;
+}
 
 absl::StatusOr<Recipe> ReadRecipe(const JobFlags& flags) {
   Recipe recipe;
@@ -50,6 +82,19 @@ absl::StatusOr<Recipe> ReadRecipe(const JobFlags& flags) {
         "quantize_weights:bits=8); "
         "`lathe capabilities` lists the methods");
   }
+  struct Section {
+    const char* name;
+    const char* flag;
+    const std::vector<std::string>& texts;
+  };
+  for (const Section& section : {Section{"evaluate", "--evaluate", flags.evaluate},
+                                 Section{"preprocess", "--preprocess", flags.preprocess},
+                                 Section{"split", "--split", flags.split},
+                                 Section{"constraints", "--constraint", flags.constraints}}) {
+    for (const std::string& text : section.texts) {
+      RETURN_IF_ERROR(AddSectionFlag(section.name, section.flag, text, &recipe));
+    }
+  }
   if (flags.seed) recipe.seed = *flags.seed;
   RETURN_IF_ERROR(ViolationsToStatus(ValidateRecipe(recipe)));
   return recipe;
@@ -70,9 +115,29 @@ void JobFlags::Add(CLI::App& command) {
       ->type_name("N");
   command
       .add_option("-d,--data", data,
-                  "Dataset to upload and hand to the job, repeatable; ROLE is "
-                  "calibration, train or test")
+                  "Dataset (.npz or .safetensors) to upload and hand to the job, repeatable; ROLE "
+                  "is calibration, train, test or all (what no other file is given for)")
       ->type_name("[ROLE=]F.npz")
+      ->allow_extra_args(false);
+  command
+      .add_option("--evaluate", evaluate,
+                  "How the model is measured, such as task=classification,top_k=3; repeatable")
+      ->type_name("KEY=VALUE,...")
+      ->allow_extra_args(false);
+  command
+      .add_option("--preprocess", preprocess,
+                  "How data becomes inputs, such as scale=0.0039,layout=NHWC,resize=224|224")
+      ->type_name("KEY=VALUE,...")
+      ->allow_extra_args(false);
+  command
+      .add_option("--split", split,
+                  "How a file serves several roles, such as test=0.3,calibration=256")
+      ->type_name("KEY=VALUE,...")
+      ->allow_extra_args(false);
+  command
+      .add_option("--constraint", constraints,
+                  "What the result must keep, such as max_accuracy_drop=0.01; repeatable")
+      ->type_name("NAME=VALUE")
       ->allow_extra_args(false);
   command
       .add_option("-b,--bind", bindings,
@@ -118,31 +183,24 @@ absl::StatusOr<v1::Job> JobFlags::ToJob() const {
     job.mutable_max_pending_duration()->set_seconds(
         absl::ToInt64Seconds(absl::Ceil(d, absl::Seconds(1))));
   }
-  for (const std::string& item : data) {
-    const size_t equals = item.find('=');
-    const std::string path = equals == std::string::npos ? item : item.substr(equals + 1);
-    if (!std::ifstream(path))
-      return absl::InvalidArgumentError(absl::StrCat("--data ", item, ": cannot read ", path));
-  }
+  for (const std::string& item : data) RETURN_IF_ERROR(ParseDataFlag(item).status());
   return job;
 }
 
 absl::Status JobFlags::UploadData(client::Client& client, const Context& context,
                                   v1::Job* job) const {
   for (const std::string& item : data) {
-    const size_t equals = item.find('=');
-    const std::string role = equals == std::string::npos ? "" : item.substr(0, equals);
-    const std::string path = equals == std::string::npos ? item : item.substr(equals + 1);
+    ASSIGN_OR_RETURN(const DataFlag flag, ParseDataFlag(item));
     ProgressBar bar("data", context.quiet || context.json);
-    ASSIGN_OR_RETURN(
-        const v1::Dataset dataset, client.UploadDataset(path, [&](int64_t done, int64_t total) {
-          bar.Update(total == 0 ? 1 : static_cast<double>(done) / static_cast<double>(total),
-                     HumanBytes(done));
-        }));
-    bar.Finish(absl::StrCat(path, " as ", dataset.name()));
+    ASSIGN_OR_RETURN(const v1::Dataset dataset, client.UploadDataset(flag.path, [&](int64_t done,
+                                                                                    int64_t total) {
+      bar.Update(total == 0 ? 1 : static_cast<double>(done) / static_cast<double>(total),
+                 HumanBytes(done));
+    }));
+    bar.Finish(absl::StrCat(flag.path, " as ", dataset.name()));
     v1::JobDataset* entry = job->add_datasets();
     entry->set_dataset(dataset.name());
-    entry->set_role(role);
+    entry->set_role(flag.role);
   }
   return absl::OkStatus();
 }

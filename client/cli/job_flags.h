@@ -21,6 +21,11 @@ struct JobFlags {
   std::vector<std::string> steps;
   std::optional<uint64_t> seed;
   std::vector<std::string> data;  // [ROLE=]FILE
+  // KEY=VALUE,... of a section each.
+  std::vector<std::string> evaluate;
+  std::vector<std::string> preprocess;
+  std::vector<std::string> split;
+  std::vector<std::string> constraints;
   std::vector<std::string> bindings;
   std::vector<std::string> labels;
   int priority = 0;

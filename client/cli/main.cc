@@ -1,8 +1,10 @@
 // The `lathe` command: wiring only. Each subcommand is a file in commands/.
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 #include <string>
 
+#include "absl/strings/numbers.h"
 #include "client/cli/context.h"
 #include "client/cli/interrupt.h"
 #include "common/build_info.h"
@@ -44,6 +46,12 @@ int main(int argc, char** argv) {
                  "Seconds to go on trying an unreachable server")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.0, 86400.0))
+      // Not a number is neither below nor above a range.
+      ->check([](const std::string& text) -> std::string {
+        double seconds = 0;
+        const bool number = absl::SimpleAtod(text, &seconds) && !std::isnan(seconds);
+        return number ? "" : "must be a number of seconds in [0, 86400], got " + text;
+      })
       ->capture_default_str();
   app.add_flag("--json", context.json, "Machine-readable output on standard output");
   app.add_flag("-q,--quiet", context.quiet, "No progress");

@@ -163,6 +163,7 @@ MethodSpec Fp16() {
 const ParamValue& Get(const Step& step, absl::string_view param) {
   if (auto it = step.params.find(std::string(param)); it != step.params.end()) return it->second;
   const MethodSpec* method = FindMethod(step.method);
+  if (method == nullptr) method = FindSection(step.method);
   const ParamSpec* spec = method == nullptr ? nullptr : method->Find(param);
   if (spec == nullptr) Die(step, param, "not in the catalogue");
   if (!spec->default_value) Die(step, param, "has no default and was not given; ask IsGiven first");
@@ -190,6 +191,8 @@ absl::string_view ParamTypeName(ParamType type) {
       return "string";
     case ParamType::kStringList:
       return "string_list";
+    case ParamType::kNumberList:
+      return "number_list";
   }
   return "";
 }
@@ -230,6 +233,9 @@ std::string GetString(const Step& step, absl::string_view param) {
 }
 std::vector<std::string> GetStrings(const Step& step, absl::string_view param) {
   return GetAs<std::vector<std::string>>(step, param);
+}
+std::vector<double> GetNumbers(const Step& step, absl::string_view param) {
+  return GetAs<std::vector<double>>(step, param);
 }
 double GetDouble(const Step& step, absl::string_view param) {
   const ParamValue& value = Get(step, param);

@@ -1,6 +1,6 @@
-// The catalogue: every method's name, parameters, bounds, defaults and help. The one source for
-// validation, capabilities, the command line's help and docs/recipes.md. It links no kernels, so
-// the server can hold it.
+// The catalogue: every method's and section's name, parameters, bounds, defaults and help. The one
+// source for validation, capabilities, the command line's help and docs/recipes.md. It links no
+// kernels, so the server can hold it.
 #ifndef LATHE_COMMON_RECIPE_CATALOGUE_H_
 #define LATHE_COMMON_RECIPE_CATALOGUE_H_
 
@@ -15,9 +15,9 @@
 
 namespace lathe {
 
-enum class ParamType { kBool, kInt, kDouble, kString, kStringList };
+enum class ParamType { kBool, kInt, kDouble, kString, kStringList, kNumberList };
 
-// "bool", "int", "double", "string", "string_list".
+// "bool", "int", "double", "string", "string_list", "number_list".
 absl::string_view ParamTypeName(ParamType type);
 
 struct ParamSpec {
@@ -25,11 +25,15 @@ struct ParamSpec {
   ParamType type;
   std::string description;  // one sentence
   std::string unit = {};    // "" when it has none
-  // Numbers: bounds, and whether they themselves are allowed.
+  // Numbers, alone or in a list: bounds, and whether they themselves are allowed.
   double minimum = -std::numeric_limits<double>::infinity();
   double maximum = std::numeric_limits<double>::infinity();
   bool minimum_open = false;
   bool maximum_open = false;
+  // Lists of numbers: whether they are whole, and how many there may be.
+  bool whole = false;
+  int minimum_count = 0;
+  int maximum_count = 0;
   std::vector<std::string> choices = {};  // strings: the allowed ones; empty: any
   std::vector<int64_t> int_choices = {};  // ints: the allowed ones; empty: all within the bounds
   std::optional<ParamValue> default_value = {};
@@ -65,13 +69,23 @@ std::span<const MethodSpec> Catalogue();
 // nullptr when there is none.
 const MethodSpec* FindMethod(absl::string_view name);
 
-// Typed access to a validated step: the given value, or the catalogue's default. They die on an
-// unknown method or parameter or a wrong type, which are bugs of the caller, not of the user.
+// What a recipe may say beside its steps, in the order of docs/recipes.md. Described like methods,
+// but each is given at most once, under its name.
+std::span<const MethodSpec> Sections();
+// nullptr when there is none.
+const MethodSpec* FindSection(absl::string_view name);
+// A section for the typed getters below: as given, or empty so that they give the defaults.
+Step SectionOf(const Recipe& recipe, absl::string_view name);
+
+// Typed access to a validated step or section: the given value, or the catalogue's default. They
+// die on an unknown method or parameter or a wrong type, which are bugs of the caller, not of the
+// user.
 bool GetBool(const Step& step, absl::string_view param);
 int64_t GetInt(const Step& step, absl::string_view param);
 double GetDouble(const Step& step, absl::string_view param);
 std::string GetString(const Step& step, absl::string_view param);
 std::vector<std::string> GetStrings(const Step& step, absl::string_view param);
+std::vector<double> GetNumbers(const Step& step, absl::string_view param);
 // True when the recipe names it.
 bool IsGiven(const Step& step, absl::string_view param);
 

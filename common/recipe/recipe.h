@@ -11,12 +11,13 @@
 
 namespace lathe {
 
-// A parameter's value: bool, int, double, string, or list of strings.
-using ParamValue = std::variant<bool, int64_t, double, std::string, std::vector<std::string>>;
+// A parameter's value: bool, int, double, string, list of strings, or list of numbers.
+using ParamValue =
+    std::variant<bool, int64_t, double, std::string, std::vector<std::string>, std::vector<double>>;
 
-// One step: a method's name and the parameters given for it. Parameters not given are absent (their
-// defaults are in the catalogue); use the typed getters of common/recipe/catalogue.h to read a
-// validated step.
+// One step (or section): a method's name and the parameters given for it. Parameters not given are
+// absent (their defaults are in the catalogue); use the typed getters of common/recipe/catalogue.h
+// to read a validated step.
 struct Step {
   std::string method;
   std::map<std::string, ParamValue> params;
@@ -25,6 +26,10 @@ struct Step {
 struct Recipe {
   std::vector<Step> steps;
   uint64_t seed = 0;
+  // What is said beside the steps, by the section's name: preprocess, split, evaluate, constraints.
+  // Each is a Step whose method is that name. Only what was given; read with SectionOf and the
+  // typed getters.
+  std::map<std::string, Step> sections = {};
 };
 
 }  // namespace lathe

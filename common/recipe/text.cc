@@ -7,11 +7,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <sstream>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/limits.h"
 #include "common/recipe/catalogue.h"
@@ -86,11 +88,22 @@ bool ParseNumber(const std::string& text, double* out) {
   return !text.empty() && absl::SimpleAtod(text, out);
 }
 
+std::optional<std::vector<double>> ParseNumbers(const std::vector<std::string>& texts) {
+  std::vector<double> numbers;
+  for (const std::string& text : texts) {
+    if (!ParseNumber(text, &numbers.emplace_back())) return std::nullopt;
+  }
+  return numbers;
+}
+
 // A scalar as the type its text suggests, or the type the catalogue names where the text fits it.
 ParamValue ScalarValue(const std::string& text, bool quoted, const ParamSpec* spec) {
   if (spec != nullptr && spec->type == ParamType::kString) return text;
   if (spec != nullptr && spec->type == ParamType::kStringList)
     return std::vector<std::string>{text};
+  if (spec != nullptr && spec->type == ParamType::kNumberList && !quoted) {
+    if (auto numbers = ParseNumbers({text})) return *std::move(numbers);
+  }
   if (quoted) return text;
   if (text == "true" || text == "True") return true;
   if (text == "false" || text == "False") return false;
@@ -119,13 +132,36 @@ absl::StatusOr<ParamValue> NodeValue(const YAML::Node& node, const std::string& 
       }
       list.push_back(item.Scalar());
     }
+    if (spec != nullptr && spec->type == ParamType::kNumberList) {
+      if (auto numbers = ParseNumbers(list)) return ParamValue(*std::move(numbers));
+    }
     return ParamValue(list);
   }
   if (node.IsNull()) {
     return Wrong(node, absl::StrCat(name, " has no value; give one or leave the key out"));
   }
-  return Wrong(node,
-               absl::StrCat(name, " must be a number, a string, true, false or a list of strings"));
+  return Wrong(node, absl::StrCat(name,
+                                  " must be a number, a string, true, false or a list of strings "
+                                  "or numbers"));
+}
+
+// Reads a map of parameters at the path `where`.
+absl::Status ReadParams(const YAML::Node& params, const std::string& where,
+                        const MethodSpec* method, Step* step) {
+  if (params.IsNull()) return absl::OkStatus();
+  if (!params.IsMap()) return Wrong(params, where + " must be a map of parameters");
+  for (const auto& param : params) {
+    if (!param.first.IsScalar())
+      return Wrong(params, absl::StrCat(where, ": a parameter's name must be a string"));
+    const std::string name = param.first.Scalar();
+    if (step->params.count(name) != 0) {
+      return Wrong(param.first, absl::StrCat(where, ".", name, " is given twice"));
+    }
+    ASSIGN_OR_RETURN(ParamValue value, NodeValue(param.second, name,
+                                                 method == nullptr ? nullptr : method->Find(name)));
+    step->params.emplace(name, std::move(value));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Step> StepFromNode(const YAML::Node& node, size_t index) {
@@ -144,24 +180,8 @@ absl::StatusOr<Step> StepFromNode(const YAML::Node& node, size_t index) {
   if (!entry.first.IsScalar())
     return Wrong(node, absl::StrCat(where, ": the method's name must be a string"));
   step.method = entry.first.Scalar();
-  const MethodSpec* method = FindMethod(step.method);
-  const YAML::Node params = entry.second;
-  if (params.IsNull()) return step;
-  if (!params.IsMap()) {
-    return Wrong(params, absl::StrCat(where, ".", step.method, " must be a map of parameters"));
-  }
-  for (const auto& param : params) {
-    if (!param.first.IsScalar())
-      return Wrong(params, absl::StrCat(where, ": a parameter's name must be a string"));
-    const std::string name = param.first.Scalar();
-    if (step.params.count(name) != 0) {
-      return Wrong(param.first,
-                   absl::StrCat(where, ".", step.method, ".", name, " is given twice"));
-    }
-    ASSIGN_OR_RETURN(ParamValue value, NodeValue(param.second, name,
-                                                 method == nullptr ? nullptr : method->Find(name)));
-    step.params.emplace(name, std::move(value));
-  }
+  RETURN_IF_ERROR(ReadParams(entry.second, absl::StrCat(where, ".", step.method),
+                             FindMethod(step.method), &step));
   return step;
 }
 
@@ -194,12 +214,19 @@ absl::StatusOr<Recipe> RecipeFromNode(const YAML::Node& root) {
         ASSIGN_OR_RETURN(Step step, StepFromNode(entry.second[i], i));
         recipe.steps.push_back(std::move(step));
       }
+    } else if (const MethodSpec* section = FindSection(key)) {
+      Step step{.method = key, .params = {}};
+      RETURN_IF_ERROR(ReadParams(entry.second, key, section, &step));
+      recipe.sections.emplace(key, std::move(step));
     } else {
-      const std::string nearest = NearestName(key, {"steps", "seed"});
-      return Wrong(entry.first,
-                   absl::StrCat("unknown key \"", key.substr(0, 64), "\"; ",
-                                nearest.empty() ? "valid are: steps, seed"
-                                                : absl::StrCat("did you mean \"", nearest, "\"?")));
+      std::vector<std::string> keys = {"steps", "seed"};
+      for (const MethodSpec& known : Sections()) keys.push_back(known.name);
+      const std::string nearest = NearestName(key, keys);
+      return Wrong(
+          entry.first,
+          absl::StrCat("unknown key \"", key.substr(0, 64), "\"; ",
+                       nearest.empty() ? absl::StrCat("valid are: ", absl::StrJoin(keys, ", "))
+                                       : absl::StrCat("did you mean \"", nearest, "\"?")));
     }
   }
   return recipe;
@@ -216,6 +243,57 @@ nlohmann::json CanonicalValue(const ParamValue& value, const ParamSpec* spec) {
     if (const int64_t* i = std::get_if<int64_t>(&value)) return static_cast<double>(*i);
   }
   return ToJsonValue(value);
+}
+
+// Reads "key=value,..." of the flag `where` into `step`. Lists are separated by '|'.
+absl::Status ReadFlag(const std::string& where, absl::string_view text, const MethodSpec* method,
+                      Step* step) {
+  for (const absl::string_view item : absl::StrSplit(text, ',')) {
+    const std::pair<absl::string_view, absl::string_view> pair =
+        absl::StrSplit(item, absl::MaxSplits('=', 1));
+    const std::string name(pair.first);
+    if (name.empty() || item.find('=') == absl::string_view::npos) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ": \"", item, "\" is not key=value"));
+    }
+    if (step->params.count(name) != 0) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ": ", name, " is given twice"));
+    }
+    const ParamSpec* spec = method == nullptr ? nullptr : method->Find(name);
+    const std::vector<std::string> list = absl::StrSplit(pair.second, '|');
+    if (spec != nullptr && spec->type == ParamType::kStringList) {
+      step->params.emplace(name, list);
+    } else if (auto numbers = ParseNumbers(list);
+               spec != nullptr && spec->type == ParamType::kNumberList && numbers) {
+      step->params.emplace(name, *std::move(numbers));
+    } else {
+      step->params.emplace(name, ScalarValue(std::string(pair.second), false, spec));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void EmitParams(const Step& step, YAML::Emitter* emitter) {
+  YAML::Emitter& out = *emitter;
+  out << YAML::Flow << YAML::BeginMap;
+  for (const auto& [name, value] : step.params) {
+    out << YAML::Key << name << YAML::Value;
+    if (const bool* b = std::get_if<bool>(&value)) {
+      out << *b;
+    } else if (const int64_t* i = std::get_if<int64_t>(&value)) {
+      out << *i;
+    } else if (const double* d = std::get_if<double>(&value)) {
+      out << nlohmann::json(*d).dump();
+    } else if (const std::string* s = std::get_if<std::string>(&value)) {
+      out << *s;
+    } else if (const auto* numbers = std::get_if<std::vector<double>>(&value)) {
+      out << YAML::Flow << YAML::BeginSeq;
+      for (const double number : *numbers) out << nlohmann::json(number).dump();
+      out << YAML::EndSeq;
+    } else {
+      out << YAML::Flow << std::get<std::vector<std::string>>(value);
+    }
+  }
+  out << YAML::EndMap;
 }
 
 }  // namespace
@@ -266,27 +344,16 @@ absl::StatusOr<Step> ParseStepFlag(absl::string_view text) {
         "quantize_weights:bits=4,granularity=group");
   }
   if (parts.second.empty()) return step;
-  const MethodSpec* method = FindMethod(step.method);
-  for (const absl::string_view item : absl::StrSplit(parts.second, ',')) {
-    const std::pair<absl::string_view, absl::string_view> pair =
-        absl::StrSplit(item, absl::MaxSplits('=', 1));
-    const std::string name(pair.first);
-    if (name.empty() || item.find('=') == absl::string_view::npos) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--step ", step.method, ": \"", item, "\" is not key=value"));
-    }
-    if (step.params.count(name) != 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--step ", step.method, ": ", name, " is given twice"));
-    }
-    const ParamSpec* spec = method == nullptr ? nullptr : method->Find(name);
-    if (spec != nullptr && spec->type == ParamType::kStringList) {
-      step.params.emplace(name, std::vector<std::string>(absl::StrSplit(pair.second, '|')));
-    } else {
-      step.params.emplace(name, ScalarValue(std::string(pair.second), false, spec));
-    }
-  }
+  RETURN_IF_ERROR(
+      ReadFlag(absl::StrCat("--step ", step.method), parts.second, FindMethod(step.method), &step));
   return step;
+}
+
+absl::Status AddSectionFlag(absl::string_view name, absl::string_view flag, absl::string_view text,
+                            Recipe* recipe) {
+  Step& section = recipe->sections[std::string(name)];
+  section.method = std::string(name);
+  return ReadFlag(std::string(flag), text, FindSection(name), &section);
 }
 
 std::string CanonicalJson(const Recipe& recipe) {
@@ -319,7 +386,23 @@ std::string CanonicalJson(const Recipe& recipe) {
     }
     steps.push_back(nlohmann::json{{step.method, params}});
   }
-  const nlohmann::json root = {{"seed", recipe.seed}, {"steps", steps}};
+  nlohmann::json root = {{"seed", recipe.seed}, {"steps", steps}};
+  // Of sections only what differs from the defaults: a recipe without them keeps the form (and the
+  // results kept under it) that it had before there were any.
+  for (const auto& [name, section] : recipe.sections) {
+    const MethodSpec* known = FindSection(name);
+    nlohmann::json params = nlohmann::json::object();
+    for (const auto& [param, value] : section.params) {
+      const ParamSpec* spec = known == nullptr ? nullptr : known->Find(param);
+      const nlohmann::json canonical = CanonicalValue(value, spec);
+      if (spec != nullptr && spec->default_value &&
+          canonical == CanonicalValue(*spec->default_value, spec)) {
+        continue;
+      }
+      params[param] = canonical;
+    }
+    if (!params.empty()) root[name] = params;
+  }
   return root.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -327,26 +410,17 @@ std::string ToYaml(const Recipe& recipe) {
   YAML::Emitter out;
   out << YAML::BeginMap << YAML::Key << "steps" << YAML::Value << YAML::BeginSeq;
   for (const Step& step : recipe.steps) {
-    out << YAML::BeginMap << YAML::Key << step.method << YAML::Value << YAML::Flow
-        << YAML::BeginMap;
-    for (const auto& [name, value] : step.params) {
-      out << YAML::Key << name << YAML::Value;
-      if (const bool* b = std::get_if<bool>(&value)) {
-        out << *b;
-      } else if (const int64_t* i = std::get_if<int64_t>(&value)) {
-        out << *i;
-      } else if (const double* d = std::get_if<double>(&value)) {
-        out << nlohmann::json(*d).dump();
-      } else if (const std::string* s = std::get_if<std::string>(&value)) {
-        out << *s;
-      } else {
-        out << YAML::Flow << std::get<std::vector<std::string>>(value);
-      }
-    }
-    out << YAML::EndMap << YAML::EndMap;
+    out << YAML::BeginMap << YAML::Key << step.method << YAML::Value;
+    EmitParams(step, &out);
+    out << YAML::EndMap;
   }
   out << YAML::EndSeq;
   if (recipe.seed != 0) out << YAML::Key << "seed" << YAML::Value << recipe.seed;
+  for (const auto& [name, section] : recipe.sections) {
+    if (section.params.empty()) continue;
+    out << YAML::Key << name << YAML::Value;
+    EmitParams(section, &out);
+  }
   out << YAML::EndMap;
   return std::string(out.c_str()) + "\n";
 }

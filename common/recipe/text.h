@@ -10,7 +10,8 @@
 
 namespace lathe {
 
-// Parses YAML (of which JSON is a subset): {steps: [{METHOD: {PARAM: VALUE, ...}}, ...], seed: N}.
+// Parses YAML (of which JSON is a subset): {steps: [{METHOD: {PARAM: VALUE, ...}}, ...], seed: N,
+// SECTION: {PARAM: VALUE, ...}}.
 // A step may be a bare method name. Only syntax and shape are checked here: values get the type the
 // catalogue names for their parameter where it fits, and ValidateRecipe reports the rest.
 // INVALID_ARGUMENT with line and column on bad syntax, an unknown top-level key (with the nearest),
@@ -23,8 +24,14 @@ absl::StatusOr<Recipe> ParseRecipe(absl::string_view text);
 // "fp16" has no parameters.
 absl::StatusOr<Step> ParseStepFlag(absl::string_view text);
 
-// Canonical JSON: keys sorted, defaults filled in, numbers in their shortest exact form, no spaces.
-// Two recipes that mean the same give the same text: it is part of the result cache's key.
+// Adds "key=value,..." to a section of the recipe, as the flag `flag` ("--evaluate") gave it. A key
+// that the section has already is an error, so a flag does not silently overrule a recipe file.
+absl::Status AddSectionFlag(absl::string_view name, absl::string_view flag, absl::string_view text,
+                            Recipe* recipe);
+
+// Canonical JSON: keys sorted, defaults filled in (in sections left out instead), numbers in their
+// shortest exact form, no spaces. Two recipes that mean the same give the same text: it is part of
+// the result cache's key.
 std::string CanonicalJson(const Recipe& recipe);
 
 // The recipe as readable YAML, only what was given.

@@ -37,6 +37,9 @@ std::string ShowValue(const ParamValue& value) {
   if (const int64_t* i = std::get_if<int64_t>(&value)) return absl::StrCat(*i);
   if (const double* d = std::get_if<double>(&value)) return absl::StrCat(*d);
   if (const std::string* s = std::get_if<std::string>(&value)) return ShowString(*s);
+  if (const auto* numbers = std::get_if<std::vector<double>>(&value)) {
+    return absl::StrCat("a list of ", numbers->size(), " numbers");
+  }
   return absl::StrCat("a list of ", std::get<std::vector<std::string>>(value).size(), " strings");
 }
 
@@ -44,6 +47,30 @@ std::string DidYouMean(absl::string_view given, const std::vector<std::string>& 
   const std::string nearest = NearestName(given, names);
   if (nearest.empty()) return absl::StrCat("valid are: ", absl::StrJoin(names, ", "));
   return absl::StrCat("did you mean \"", nearest, "\"? Valid are: ", absl::StrJoin(names, ", "));
+}
+
+bool InBounds(const ParamSpec& spec, double d) {
+  const bool below = spec.minimum_open ? !(d > spec.minimum) : !(d >= spec.minimum);
+  const bool above = spec.maximum_open ? !(d < spec.maximum) : !(d <= spec.maximum);
+  return std::isfinite(d) && !below && !above;
+}
+
+// "" when the list fits the parameter's bounds.
+std::string CheckNumbers(const ParamSpec& spec, const std::vector<double>& list) {
+  const auto count = static_cast<int64_t>(list.size());
+  if (count < spec.minimum_count || count > spec.maximum_count) {
+    return absl::StrCat(
+        "must hold ", spec.minimum_count,
+        spec.minimum_count == spec.maximum_count ? "" : absl::StrCat(" to ", spec.maximum_count),
+        " numbers, got ", count);
+  }
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (!InBounds(spec, list[i]) || (spec.whole && std::floor(list[i]) != list[i])) {
+      return absl::StrCat("must hold ", spec.whole ? "whole" : "finite", " numbers in ",
+                          spec.RangeText(), ", got ", list[i], " at ", i);
+    }
+  }
+  return "";
 }
 
 // "" when the value fits the parameter's type and bounds; otherwise what is wrong.
@@ -75,9 +102,7 @@ std::string CheckValue(const ParamSpec& spec, const ParamValue& value) {
       } else {
         return wrong_type();
       }
-      const bool below = spec.minimum_open ? !(d > spec.minimum) : !(d >= spec.minimum);
-      const bool above = spec.maximum_open ? !(d < spec.maximum) : !(d <= spec.maximum);
-      if (!std::isfinite(d) || below || above) {
+      if (!InBounds(spec, d)) {
         return absl::StrCat("must be a finite number in ", spec.RangeText(), ", got ", d);
       }
       return "";
@@ -89,6 +114,10 @@ std::string CheckValue(const ParamSpec& spec, const ParamValue& value) {
         return absl::StrCat("has no choice ", ShowString(*s), "; ", DidYouMean(*s, spec.choices));
       }
       return "";
+    }
+    case ParamType::kNumberList: {
+      const auto* list = std::get_if<std::vector<double>>(&value);
+      return list == nullptr ? wrong_type() : CheckNumbers(spec, *list);
     }
     case ParamType::kStringList: {
       const auto* list = std::get_if<std::vector<std::string>>(&value);
@@ -118,16 +147,9 @@ std::optional<ParamValue> Effective(const Step& step, const MethodSpec& method,
   return spec == nullptr ? std::nullopt : spec->default_value;
 }
 
-void CheckStep(const Step& step, const std::string& path, std::vector<Violation>* out) {
-  const MethodSpec* method = FindMethod(step.method);
-  if (method == nullptr) {
-    std::vector<std::string> names;
-    for (const MethodSpec& known : Catalogue()) names.push_back(known.name);
-    out->push_back({path, absl::StrCat("no method ", ShowString(step.method), "; ",
-                                       DidYouMean(step.method, names))});
-    return;
-  }
-  const std::string prefix = absl::StrCat(path, ".", step.method);
+// The parameters of a step or section at `prefix`.
+void CheckParams(const Step& step, const MethodSpec* method, const std::string& prefix,
+                 std::vector<Violation>* out) {
   std::vector<std::string> names;
   for (const ParamSpec& spec : method->params) names.push_back(spec.name);
   for (const auto& [name, value] : step.params) {
@@ -169,6 +191,18 @@ void CheckStep(const Step& step, const std::string& path, std::vector<Violation>
   }
 }
 
+void CheckStep(const Step& step, const std::string& path, std::vector<Violation>* out) {
+  const MethodSpec* method = FindMethod(step.method);
+  if (method == nullptr) {
+    std::vector<std::string> names;
+    for (const MethodSpec& known : Catalogue()) names.push_back(known.name);
+    out->push_back({path, absl::StrCat("no method ", ShowString(step.method), "; ",
+                                       DidYouMean(step.method, names))});
+    return;
+  }
+  CheckParams(step, method, absl::StrCat(path, ".", step.method), out);
+}
+
 }  // namespace
 
 std::string NearestName(absl::string_view given, const std::vector<std::string>& names) {
@@ -186,9 +220,9 @@ std::string NearestName(absl::string_view given, const std::vector<std::string>&
   return best_distance <= allowed ? best : "";
 }
 
-std::vector<Violation> ValidateRecipe(const Recipe& recipe) {
+std::vector<Violation> ValidateRecipe(const Recipe& recipe, RecipeUse use) {
   std::vector<Violation> out;
-  if (recipe.steps.empty()) {
+  if (recipe.steps.empty() && use == RecipeUse::kCompress) {
     out.push_back(
         {"steps", "a recipe needs at least one step, such as {quantize_weights: {bits: 8}}"});
   }
@@ -199,6 +233,17 @@ std::vector<Violation> ValidateRecipe(const Recipe& recipe) {
   }
   for (size_t i = 0; i < recipe.steps.size(); ++i) {
     CheckStep(recipe.steps[i], absl::StrCat("steps[", i, "]"), &out);
+  }
+  for (const auto& [name, section] : recipe.sections) {
+    const MethodSpec* spec = FindSection(name);
+    if (spec == nullptr) {
+      std::vector<std::string> names;
+      for (const MethodSpec& known : Sections()) names.push_back(known.name);
+      out.push_back({name.substr(0, 64),
+                     absl::StrCat("no section ", ShowString(name), "; ", DidYouMean(name, names))});
+      continue;
+    }
+    CheckParams(section, spec, name, &out);
   }
   return out;
 }

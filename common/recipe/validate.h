@@ -10,7 +10,8 @@
 
 namespace lathe {
 
-// One thing wrong. `field` is a path from the recipe: "steps[1].quantize_weights.bits".
+// One thing wrong. `field` is a path from the recipe: "steps[1].quantize_weights.bits",
+// "evaluate.top_k".
 // `description` says what is expected, what was given, the bound, and the nearest valid name or
 // value.
 struct Violation {
@@ -18,10 +19,13 @@ struct Violation {
   std::string description;
 };
 
-// All violations: no steps, too many, an unknown method or parameter (with the nearest valid name),
-// a wrong type, a value out of range or not finite, parameters that exclude each other, one that
-// needs another, too many or too long patterns.
-std::vector<Violation> ValidateRecipe(const Recipe& recipe);
+// What a recipe is for: a job that only evaluates needs no steps.
+enum class RecipeUse { kCompress, kEvaluate };
+
+// All violations: no steps (kCompress), too many, an unknown section, an unknown method or
+// parameter (with the nearest valid name), a wrong type, a value out of range or not finite,
+// parameters that exclude each other, one that needs another, too many or too long patterns.
+std::vector<Violation> ValidateRecipe(const Recipe& recipe, RecipeUse use = RecipeUse::kCompress);
 
 // INVALID_ARGUMENT with all violations, a line each; OK when there are none.
 absl::Status ViolationsToStatus(const std::vector<Violation>& violations);

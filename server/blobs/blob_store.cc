@@ -6,8 +6,17 @@
 
 namespace lathe::server {
 
+bool IsStored(BlobStore& store, const std::string& digest, int64_t size_bytes) {
+  const absl::StatusOr<int64_t> stored = store.BlobSize(digest);
+  return stored.ok() && *stored == size_bytes && store.Touch(digest);
+}
+
 absl::Status PutBlob(BlobStore& store, const std::string& digest, absl::string_view bytes) {
-  if (store.Touch(digest)) return absl::OkStatus();
+  if (IsStored(store, digest, static_cast<int64_t>(bytes.size()))) {
+    const absl::StatusOr<std::string> stored =
+        ReadBlob(store, digest, static_cast<int64_t>(bytes.size()));
+    if (stored.ok() && *stored == bytes) return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<BlobWriter> writer,
                    store.BeginUpload(digest, static_cast<int64_t>(bytes.size()), 0));
   RETURN_IF_ERROR(writer->Append(bytes));

@@ -72,7 +72,11 @@ class BlobStore : public BlobSizes {
   virtual bool Touch(const std::string& digest) = 0;
 };
 
-// Stores a small blob in one go.
+// Whether a blob is stored and has the size it should have, which a damaged one may not; then it is
+// also marked as just used.
+bool IsStored(BlobStore& store, const std::string& digest, int64_t size_bytes);
+// Stores a small blob in one go. What is stored under the digest is compared, and replaced when it
+// was damaged.
 absl::Status PutBlob(BlobStore& store, const std::string& digest, absl::string_view bytes);
 // A whole small blob. RESOURCE_EXHAUSTED (reason BLOB_TOO_LARGE) past `limit_bytes`.
 absl::StatusOr<std::string> ReadBlob(BlobStore& store, const std::string& digest,

@@ -59,6 +59,16 @@ std::string ResultCacheKey(const lathe::v1::Attempt& attempt, absl::string_view 
     hash.Add(dataset.display_name());  // its ending tells the format
     hash.Add(dataset.digest());
   }
+  // Keys of attempts without these are as they were.
+  if (attempt.compared_files_size() > 0) {
+    hash.Add(attempt.compared_main_file());
+    std::map<std::string, std::string> compared;
+    for (const auto& file : attempt.compared_files()) compared[file.path()] = file.digest();
+    for (const auto& file : compared) {
+      hash.Add(file.first);
+      hash.Add(file.second);
+    }
+  }
   return hash.HexDigest();
 }
 

@@ -23,6 +23,9 @@ v1::Job UserFields(const v1::Job& given) {
     *job.mutable_max_pending_duration() = given.max_pending_duration();
   if (given.has_max_run_duration()) *job.mutable_max_run_duration() = given.max_run_duration();
   *job.mutable_labels() = given.labels();
+  const bool evaluate = given.kind() == v1::JOB_KIND_EVALUATE;
+  job.set_kind(evaluate ? v1::JOB_KIND_EVALUATE : v1::JOB_KIND_COMPRESS);
+  if (evaluate) job.set_compared_model(given.compared_model());
   return job;
 }
 
@@ -56,9 +59,19 @@ absl::Status JobService::Impl::Define(ReadTransaction& tx, const v1::Job& user,
   if (!model.ok())
     return Missing(model.status(), "model", job.model(), "MODEL_NOT_FOUND", "job.model");
   v1::Attempt& attempt = record->attempt;
-  attempt.set_kind(record->kind);
+  const bool evaluate = job.kind() == v1::JOB_KIND_EVALUATE;
+  attempt.set_kind(evaluate ? v1::ATTEMPT_KIND_EVALUATE : v1::ATTEMPT_KIND_COMPRESS);
   *attempt.mutable_files() = model->files();
   attempt.set_main_file(model->main_file());
+  if (!job.compared_model().empty()) {
+    const absl::StatusOr<v1::Model> compared = tx.GetModel(job.compared_model());
+    if (!compared.ok()) {
+      return Missing(compared.status(), "model", job.compared_model(), "MODEL_NOT_FOUND",
+                     "job.compared_model");
+    }
+    *attempt.mutable_compared_files() = compared->files();
+    attempt.set_compared_main_file(compared->main_file());
+  }
   attempt.set_recipe_json(recipe_json);
   *attempt.mutable_bindings() = job.bindings();
   for (int i = 0; i < job.datasets_size(); ++i) {
@@ -88,7 +101,8 @@ absl::Status JobService::Impl::PublishModel(WriteTransaction& tx, const JobRecor
                                             v1::JobResult* result) {
   v1::Model model;
   model.set_name(absl::StrCat("models/", ids_->NewId()));
-  model.set_display_name(result->main_file());
+  model.set_display_name(result->rejected() ? absl::StrCat(result->main_file(), " (rejected)")
+                                            : result->main_file());
   model.set_main_file(result->main_file());
   *model.mutable_files() = result->files();
   int64_t total = 0;
@@ -114,7 +128,9 @@ absl::StatusOr<bool> JobService::Impl::FromCache(WriteTransaction& tx, JobRecord
       return false;
     }
   }
-  if (!tx.GetModel(result.model()).ok()) RETURN_IF_ERROR(PublishModel(tx, *record, &result));
+  if (result.files_size() > 0 && !tx.GetModel(result.model()).ok()) {
+    RETURN_IF_ERROR(PublishModel(tx, *record, &result));
+  }
   v1::Job& job = record->job;
   result.set_from_cache(true);
   *job.mutable_result() = result;
@@ -152,10 +168,13 @@ absl::StatusOr<v1::Job> JobService::Impl::Insert(const v1::Job& user,
     if (use_cache) {
       ASSIGN_OR_RETURN(from_cache, FromCache(tx, &record));
     }
-    record.job.set_event_sequence(1);  // the event below
+    record.job.set_event_sequence(1);
     RETURN_IF_ERROR(tx.InsertJob(&record));
-    record.job.set_event_sequence(0);
-    RETURN_IF_ERROR(AppendStateEvent(tx, record));
+    // Event 1 of a job that waits follows from the job (creation_event.h) and need not be written.
+    if (from_cache) {
+      record.job.set_event_sequence(0);
+      RETURN_IF_ERROR(AppendStateEvent(tx, record));
+    }
     return RememberRequest(tx, key, record.job.name());
   });
   if (!status.ok()) return status;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "common/status_reason.h"
+#include "server/jobs/creation_event.h"
 #include "server/jobs/job_service_impl.h"
 #include "server/jobs/page_token.h"
 #include "server/jobs/timestamps.h"
@@ -164,6 +165,7 @@ absl::StatusOr<EventBatch> JobService::Impl::NextEvents(absl::string_view name, 
       ASSIGN_OR_RETURN(const JobRecord record, tx.GetJob(name));
       ASSIGN_OR_RETURN(batch.events, tx.EventsAfter(name, after, kEventsACall));
       batch.ended = IsTerminal(record.job.state()) && batch.events.size() < kEventsACall;
+      AddCreationEvent(record.job, after, &batch.events);
       return absl::OkStatus();
     });
     if (!status.ok()) return NoSuchJob(status, name);

@@ -76,6 +76,8 @@ class JobService::Impl {
                                                       const WaitOptions& wait);
   absl::StatusOr<v1::CompleteAttemptResponse> CompleteAttempt(
       const v1::CompleteAttemptRequest& request);
+  // FAILED_PRECONDITION (BLOB_MISSING) unless all that `success` names is stored; fills in sizes.
+  absl::Status CheckStored(v1::AttemptSuccess* success) const;
   v1::ListWorkersResponse ListWorkers();
   void WorkerDied(absl::string_view worker_id, absl::string_view cause);
 

@@ -21,6 +21,7 @@ constexpr absl::Duration kOrphanRequestAge = absl::Hours(7 * 24);
 }  // namespace
 
 std::string MethodLabel(const v1::Job& job) {
+  if (job.kind() == v1::JOB_KIND_EVALUATE) return "evaluate";
   if (job.recipe().steps_size() != 1) return "pipeline";
   const v1::Step& step = job.recipe().steps(0);
   const auto* field = step.GetReflection()->GetOneofFieldDescriptor(

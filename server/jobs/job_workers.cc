@@ -133,7 +133,6 @@ absl::StatusOr<std::optional<v1::Attempt>> JobService::Impl::LeaseTo(const Queue
   attempt.set_job(queued.job);
   attempt.set_lease_token(record.lease_token);
   attempt.set_attempt_number(record.attempts_begun);
-  attempt.set_kind(record.kind);
   return attempt;
 }
 
@@ -179,6 +178,24 @@ absl::StatusOr<v1::SynchronizeResponse> JobService::Impl::Synchronize(
   }
 }
 
+absl::Status JobService::Impl::CheckStored(v1::AttemptSuccess* success) const {
+  std::vector<std::string> digests = {success->report_digest()};
+  if (!success->report_text_digest().empty()) digests.push_back(success->report_text_digest());
+  for (v1::ModelFile& file : *success->mutable_files()) {
+    digests.push_back(file.digest());
+    if (const absl::StatusOr<int64_t> size = blobs_->BlobSize(file.digest()); size.ok())
+      file.set_size_bytes(*size);
+  }
+  for (const std::string& digest : digests) {
+    if (!blobs_->BlobSize(digest).ok()) {
+      return PreconditionError(
+          "BLOB_MISSING",
+          {{digest, "this blob of the result is not stored; upload it and repeat"}});
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<v1::CompleteAttemptResponse> JobService::Impl::CompleteAttempt(
     const v1::CompleteAttemptRequest& request) {
   if (request.outcome_case() == v1::CompleteAttemptRequest::OUTCOME_NOT_SET) {
@@ -207,28 +224,17 @@ absl::StatusOr<v1::CompleteAttemptResponse> JobService::Impl::CompleteAttempt(
   const std::optional<v1::JobProgress> progress =
       TakeProgress(request.job(), request.lease_token(), /*force=*/true);
 
-  v1::AttemptSuccess success = request.success();
+  // A rejected result is a failure that leaves something to look at.
+  const bool rejected = request.failure().has_rejected();
+  v1::AttemptSuccess success = rejected ? request.failure().rejected() : request.success();
   v1::JobError error;
   JobEventKind kind = JobEventKind::kSucceeded;
   switch (request.outcome_case()) {
-    case v1::CompleteAttemptRequest::kSuccess: {
-      std::vector<std::string> digests = {success.report_digest()};
-      if (!success.report_text_digest().empty()) digests.push_back(success.report_text_digest());
-      for (v1::ModelFile& file : *success.mutable_files()) {
-        digests.push_back(file.digest());
-        if (const absl::StatusOr<int64_t> size = blobs_->BlobSize(file.digest()); size.ok())
-          file.set_size_bytes(*size);
-      }
-      for (const std::string& digest : digests) {
-        if (!blobs_->BlobSize(digest).ok()) {
-          return PreconditionError(
-              "BLOB_MISSING",
-              {{digest, "this blob of the result is not stored; upload it and repeat"}});
-        }
-      }
+    case v1::CompleteAttemptRequest::kSuccess:
+      RETURN_IF_ERROR(CheckStored(&success));
       break;
-    }
     case v1::CompleteAttemptRequest::kFailure:
+      if (rejected) RETURN_IF_ERROR(CheckStored(&success));
       kind = request.failure().transient() ? JobEventKind::kFailedTransient
                                            : JobEventKind::kFailedPermanent;
       error.set_reason(request.failure().reason() == v1::JOB_ERROR_REASON_UNSPECIFIED
@@ -255,10 +261,12 @@ absl::StatusOr<v1::CompleteAttemptResponse> JobService::Impl::CompleteAttempt(
               record.completed_outcome = outcome;
               RETURN_IF_ERROR(AppendReport(tx, record, lines, progress));
               if (!transition.ended) record.job.clear_progress();
-              if (!transition.publish_result) return absl::OkStatus();
+              const bool keep = transition.publish_result || (rejected && transition.ended);
+              if (!keep) return absl::OkStatus();
               v1::JobResult& result = *record.job.mutable_result();
               result.set_report_digest(success.report_digest());
               result.set_build_id(request.build_id());
+              result.set_rejected(rejected);
               record.report_text_digest = success.report_text_digest();
               if (record.kind == v1::ATTEMPT_KIND_INSPECT) {
                 v1::Attempt identity;
@@ -271,7 +279,9 @@ absl::StatusOr<v1::CompleteAttemptResponse> JobService::Impl::CompleteAttempt(
               }
               *result.mutable_files() = success.files();
               result.set_main_file(success.main_file());
-              RETURN_IF_ERROR(PublishModel(tx, record, &result));
+              if (result.files_size() > 0) RETURN_IF_ERROR(PublishModel(tx, record, &result));
+              // Only what was accepted answers for other jobs.
+              if (rejected) return absl::OkStatus();
               return tx.PutResult(ResultCacheKey(record.attempt, request.build_id()),
                                   {result, record.report_text_digest});
             });

@@ -95,7 +95,8 @@ absl::Status BlobRpc::Receive(grpc::ServerReader<v1::UploadBlobRequest>* reader,
   RETURN_IF_ERROR(ToStatus(out));
   response->set_digest(header.digest());
   response->set_size_bytes(header.size_bytes());
-  if (blobs_->Touch(header.digest())) return absl::OkStatus();  // somebody was faster
+  // Somebody was faster. A stored file of another size is damaged, and this upload replaces it.
+  if (IsStored(*blobs_, header.digest(), header.size_bytes())) return absl::OkStatus();
   ASSIGN_OR_RETURN(std::unique_ptr<BlobWriter> writer,
                    blobs_->BeginUpload(header.digest(), header.size_bytes(), header.offset()));
   if (metrics_ != nullptr && header.offset() > 0) metrics_->UploadResumed();

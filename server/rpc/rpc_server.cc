@@ -104,9 +104,10 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcOptions& op
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60000);
-  // With few pollers gRPC ends threads and starts them again at every call that waits for a commit.
+  // Few: every poller is a thread that gRPC may hand an event to, and each hand-over is a wake-up.
+  // Measured with 16 clients that create jobs: 4 carry more calls a second than 32.
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 32);
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 4);
   // Waiting calls hold a thread each; past this many, calls queue.
   grpc::ResourceQuota quota("lathed");
   quota.SetMaxThreads(2048);

@@ -11,28 +11,12 @@
 #include "common/digest.h"
 #include "common/limits.h"
 #include "common/recipe/validate.h"
+#include "common/utf8.h"
 #include "proto/grpc_status.h"
 #include "proto/recipe_codec.h"
 
 namespace lathe::server {
 namespace {
-
-bool IsValidUtf8(absl::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const size_t length = lead < 0x80                   ? 1
-                          : lead >= 0xc2 && lead < 0xe0 ? 2
-                          : lead >= 0xe0 && lead < 0xf0 ? 3
-                          : lead >= 0xf0 && lead < 0xf5 ? 4
-                                                        : 0;
-    if (length == 0 || i + length > text.size()) return false;
-    for (size_t j = 1; j < length; ++j) {
-      if ((static_cast<unsigned char>(text[i + j]) & 0xc0) != 0x80) return false;
-    }
-    i += length;
-  }
-  return true;
-}
 
 // "" when the path is a plain relative one.
 std::string PathProblem(absl::string_view path) {

@@ -20,6 +20,9 @@ std::string Show(const ParamValue& value) {
   if (const int64_t* i = std::get_if<int64_t>(&value)) return absl::StrCat(*i);
   if (const double* d = std::get_if<double>(&value)) return absl::StrCat(*d);
   if (const std::string* s = std::get_if<std::string>(&value)) return *s;
+  if (const auto* numbers = std::get_if<std::vector<double>>(&value)) {
+    return absl::StrCat("[", absl::StrJoin(*numbers, ", "), "]");
+  }
   return absl::StrCat("[", absl::StrJoin(std::get<std::vector<std::string>>(value), ", "), "]");
 }
 
@@ -84,6 +87,7 @@ grpc::Status CapabilityRpc::GetCapabilities(grpc::ServerContext* context,
     response->set_version(Version());
     response->set_build_id(BuildId());
     for (const MethodSpec& method : Catalogue()) *response->add_methods() = Describe(method);
+    for (const MethodSpec& section : Sections()) *response->add_sections() = Describe(section);
     v1::Limits* out = response->mutable_limits();
     out->set_max_inline_bytes(limits::kMaxInlineBytes);
     out->set_max_message_bytes(limits::kMaxMessageBytes);

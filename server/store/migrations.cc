@@ -91,7 +91,50 @@ CREATE TABLE inspections(
   PRIMARY KEY(model, key)) STRICT, WITHOUT ROWID;
 )sql";
 
-constexpr std::array kMigrations = {&kCore[0], &kKeptResults[0]};
+// A job's position no longer comes from AUTOINCREMENT, whose table is one page more to write with
+// every job: it follows the greatest one, or, where the newest jobs were deleted, what their
+// deletion kept in the counter, so that none is given twice. New tables are filled and renamed;
+// events go first, because they refer to jobs and would be deleted with them.
+constexpr char kJobOrders[] = R"sql(
+INSERT INTO counters VALUES('job_order',
+  COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0));
+CREATE TABLE new_jobs(
+  ord INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  tenant TEXT NOT NULL,
+  kind INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  model TEXT NOT NULL,
+  body BLOB NOT NULL,
+  attempt BLOB NOT NULL,
+  lease_token INTEGER NOT NULL,
+  attempts_begun INTEGER NOT NULL,
+  queued_us INTEGER NOT NULL,
+  pending_spent_us INTEGER NOT NULL,
+  attempt_us INTEGER NOT NULL,
+  completed_token INTEGER NOT NULL,
+  completed_outcome TEXT NOT NULL,
+  report_text_digest TEXT NOT NULL,
+  log_lines INTEGER NOT NULL,
+  log_bytes INTEGER NOT NULL,
+  progress_events INTEGER NOT NULL) STRICT;
+INSERT INTO new_jobs SELECT * FROM jobs ORDER BY ord;
+CREATE TABLE new_events(
+  job INTEGER NOT NULL REFERENCES new_jobs(ord) ON DELETE CASCADE,
+  sequence INTEGER NOT NULL,
+  kind INTEGER NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY(job, sequence)) STRICT, WITHOUT ROWID;
+INSERT INTO new_events SELECT * FROM events ORDER BY job, sequence;
+DROP TABLE events;
+DROP TABLE jobs;
+ALTER TABLE new_jobs RENAME TO jobs;
+ALTER TABLE new_events RENAME TO events;
+CREATE INDEX jobs_by_state ON jobs(kind, state, ord);
+CREATE INDEX jobs_by_model ON jobs(model, ord);
+)sql";
+
+constexpr std::array kMigrations = {&kCore[0], &kKeptResults[0], &kJobOrders[0]};
 
 absl::Status MigrateOrThrow(SQLite::Database& db, std::span<const char* const> steps) {
   const int version = db.execAndGet("PRAGMA user_version").getInt();

@@ -20,7 +20,8 @@ struct JobRecord {
   // Position in order of creation, given by the store on insertion; never reused.
   int64_t order = 0;
   lathe::v1::Job job;
-  // COMPRESS jobs are users' jobs; INSPECT jobs are internal and never listed.
+  // COMPRESS jobs are users' jobs, evaluations among them (`attempt.kind` tells); INSPECT jobs are
+  // internal and never listed.
   lathe::v1::AttemptKind kind = lathe::v1::ATTEMPT_KIND_COMPRESS;
   // Owner; "" while the server has one tenant.
   std::string tenant;

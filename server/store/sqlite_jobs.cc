@@ -53,6 +53,13 @@ absl::StatusOr<int64_t> SqliteTransaction::JobOrder(absl::string_view name) {
   return Order("SELECT ord FROM jobs WHERE name = ?", name);
 }
 
+void SqliteTransaction::KeepJobOrders() {
+  Query(connection_,
+        "UPDATE counters SET value = MAX(value, COALESCE((SELECT MAX(ord) FROM jobs), 0)) "
+        "WHERE name = 'job_order'")
+      .Exec();
+}
+
 absl::StatusOr<JobRecord> SqliteTransaction::GetJob(absl::string_view name) {
   return Guard([&]() -> absl::StatusOr<JobRecord> {
     Query query(connection_, "SELECT " LATHE_JOB_COLUMNS " FROM jobs WHERE name = ?", name);
@@ -90,21 +97,23 @@ absl::Status SqliteTransaction::InsertJob(JobRecord* record) {
   return Guard([&]() -> absl::Status {
     const std::string body = record->job.SerializeAsString();
     const std::string attempt = record->attempt.SerializeAsString();
-    Query query(connection_,
-                "INSERT INTO jobs(name, tenant, kind, state, model, body, attempt, lease_token, "
-                "attempts_begun, queued_us, pending_spent_us, attempt_us, completed_token, "
-                "completed_outcome, report_text_digest, log_lines, log_bytes, progress_events) "
-                "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING ord",
-                record->job.name(), record->tenant, static_cast<int>(record->kind),
-                static_cast<int>(record->job.state()), record->job.model(), Query::AsBlob(body),
-                Query::AsBlob(attempt), record->lease_token, record->attempts_begun,
-                absl::ToUnixMicros(record->queued_time),
-                absl::ToInt64Microseconds(record->pending_spent),
-                absl::ToUnixMicros(record->attempt_time), record->completed_token,
-                record->completed_outcome, record->report_text_digest, record->log_lines,
-                record->log_bytes, record->progress_events);
-    if (!query.Step()) return absl::InternalError("metadata store: INSERT gave no row");
-    record->order = query.Int(0);
+    Query query(
+        connection_,
+        "INSERT INTO jobs(ord, name, tenant, kind, state, model, body, attempt, lease_token, "
+        "attempts_begun, queued_us, pending_spent_us, attempt_us, completed_token, "
+        "completed_outcome, report_text_digest, log_lines, log_bytes, progress_events) "
+        "VALUES(1 + MAX(COALESCE((SELECT MAX(ord) FROM jobs), 0), "
+        "(SELECT value FROM counters WHERE name = 'job_order')), "
+        "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        record->job.name(), record->tenant, static_cast<int>(record->kind),
+        static_cast<int>(record->job.state()), record->job.model(), Query::AsBlob(body),
+        Query::AsBlob(attempt), record->lease_token, record->attempts_begun,
+        absl::ToUnixMicros(record->queued_time), absl::ToInt64Microseconds(record->pending_spent),
+        absl::ToUnixMicros(record->attempt_time), record->completed_token,
+        record->completed_outcome, record->report_text_digest, record->log_lines, record->log_bytes,
+        record->progress_events);
+    query.Exec();
+    record->order = connection_.db().getLastInsertRowid();
     if (!IsUnfinished(record->job.state())) {
       AddRef(record->job.result().report_digest(), Owner::kJobReports, record->order);
       AddRef(record->report_text_digest, Owner::kJobReports, record->order);
@@ -143,6 +152,7 @@ absl::Status SqliteTransaction::DeleteJob(absl::string_view name) {
     ASSIGN_OR_RETURN(const int64_t order, JobOrder(name));
     DropRefs(Owner::kJobInputs, order);
     DropRefs(Owner::kJobReports, order);
+    KeepJobOrders();
     Query(connection_, "DELETE FROM jobs WHERE ord = ?", order).Exec();
     return absl::OkStatus();
   });
@@ -155,6 +165,7 @@ absl::Status SqliteTransaction::DeleteInternalJobs() {
           "AND owner IN (SELECT ord FROM jobs WHERE kind = 2)",
           static_cast<int>(Owner::kJobInputs), static_cast<int>(Owner::kJobReports))
         .Exec();
+    KeepJobOrders();
     Query(connection_, "DELETE FROM jobs WHERE kind = 2").Exec();
     return absl::OkStatus();
   });

@@ -67,6 +67,7 @@ absl::Status SqliteTransaction::HandRefsToJobs(Owner kind, int64_t owner) {
   for (const JobRecord& job : jobs) {
     std::vector<std::string> digests;
     for (const auto& file : job.attempt.files()) digests.push_back(file.digest());
+    for (const auto& file : job.attempt.compared_files()) digests.push_back(file.digest());
     for (const auto& dataset : job.attempt.datasets()) digests.push_back(dataset.digest());
     for (const std::string& digest : digests) {
       Query mine(connection_,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <exception>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -38,13 +39,12 @@ class SqliteStore::Impl {
       : options_(std::move(options)), clock_(*clock) {}
 
   ~Impl() {
-    if (thread_.joinable()) {
-      {
-        absl::MutexLock lock(&mutex_);
-        stopping_ = true;
-      }
-      thread_.join();
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(this, &Impl::IsIdle));
+      stopping_ = true;
     }
+    if (thread_.joinable()) thread_.join();
   }
 
   absl::Status Start();
@@ -59,8 +59,14 @@ class SqliteStore::Impl {
     absl::Notification done;
   };
 
+  // Writes for a caller that found the connection free.
+  void WriteOwn(Waiting* own) noexcept;
   void WriterLoop();
-  bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_ || !queue_.empty(); }
+  // Writes what is queued until nothing is, and checkpoints. The writer thread has the connection.
+  void WriteQueued() noexcept;
+  bool IsIdle() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !writing_; }
+  bool WriterIsWanted() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return wanted_ || stopping_; }
+
   void RunBatch(const std::vector<Waiting*>& batch);
   // All of the batch in one transaction. False when it had to be rolled back as a whole: nothing is
   // answered then.
@@ -70,7 +76,10 @@ class SqliteStore::Impl {
   absl::Status RunWork(const WriteWork& work);
   absl::Status Commit(int writes);
   void Rollback();
-  void CheckpointIfNeeded();
+  bool CheckpointIsDue(bool idle) const {
+    return wal_pages_ >= (idle ? kIdleCheckpointPages : kBusyCheckpointPages);
+  }
+  void Checkpoint();
 
   bool HasIdleReader() const ABSL_SHARED_LOCKS_REQUIRED(readers_mutex_) {
     return !idle_readers_.empty();
@@ -79,11 +88,16 @@ class SqliteStore::Impl {
   const SqliteStoreOptions options_;
   const Clock& clock_;
 
-  // Used by the writer thread alone once it runs.
+  // Used by whoever has the connection: a caller that found it free, or the writer thread.
   std::unique_ptr<SqliteConnection> writer_;
   int wal_pages_ = 0;
 
   absl::Mutex mutex_;
+  // Somebody has the connection.
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  // It is, or is about to be, the writer thread.
+  bool wanted_ ABSL_GUARDED_BY(mutex_) = false;
+  // Empty unless somebody has the connection.
   std::deque<Waiting*> queue_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
@@ -123,33 +137,64 @@ absl::Status SqliteStore::Impl::Start() {
 }
 
 absl::Status SqliteStore::Impl::Write(const WriteWork& work) {
-  Waiting waiting{&work, absl::OkStatus(), {}};
+  Waiting own{&work, absl::OkStatus(), {}};
+  bool queued = false;
   {
     absl::MutexLock lock(&mutex_);
-    queue_.push_back(&waiting);
+    queued = writing_;
+    if (queued) queue_.push_back(&own);
+    writing_ = true;
   }
-  waiting.done.WaitForNotification();
-  return waiting.status;
+  if (queued) {
+    own.done.WaitForNotification();
+    return own.status;
+  }
+  WriteOwn(&own);
+  return own.status;
+}
+
+void SqliteStore::Impl::WriteOwn(Waiting* own) noexcept {
+  own->status = RunAlone(*own->work);
+  const bool due = CheckpointIsDue(/*idle=*/true);
+  absl::MutexLock lock(&mutex_);
+  wanted_ = due || !queue_.empty();
+  writing_ = wanted_;
 }
 
 void SqliteStore::Impl::WriterLoop() {
   while (true) {
-    std::vector<Waiting*> batch;
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &Impl::HasWork));
-      if (queue_.empty()) return;
+      mutex_.Await(absl::Condition(this, &Impl::WriterIsWanted));
+      if (!wanted_) return;
+    }
+    WriteQueued();
+  }
+}
+
+void SqliteStore::Impl::WriteQueued() noexcept {
+  while (true) {
+    std::vector<Waiting*> batch;
+    bool idle = false;
+    {
+      absl::MutexLock lock(&mutex_);
       const size_t count = std::min(queue_.size(), kMaxBatch);
       batch.assign(queue_.begin(), queue_.begin() + count);
       queue_.erase(queue_.begin(), queue_.begin() + count);
+      idle = batch.empty();
+      if (idle && !CheckpointIsDue(idle)) {
+        wanted_ = false;
+        writing_ = false;
+        return;
+      }
     }
     RunBatch(batch);
-    CheckpointIfNeeded();
+    if (CheckpointIsDue(idle)) Checkpoint();
   }
 }
 
 void SqliteStore::Impl::RunBatch(const std::vector<Waiting*>& batch) {
-  if (batch.size() == 1 || !TryTogether(batch)) {
+  if (batch.size() <= 1 || !TryTogether(batch)) {
     // Alone, so that a write which does not fit on the disk does not take those with it that do.
     for (Waiting* waiting : batch) {
       waiting->status = RunAlone(*waiting->work);
@@ -199,7 +244,14 @@ absl::Status SqliteStore::Impl::RunAlone(const WriteWork& work) {
 
 absl::Status SqliteStore::Impl::RunWork(const WriteWork& work) {
   SqliteTransaction transaction(writer_.get(), &clock_);
-  const absl::Status status = work(transaction);
+  absl::Status status;
+  try {
+    status = work(transaction);
+  } catch (const std::exception& e) {
+    // It may be another caller's work: neither its exception nor its half of a write is to reach
+    // this one.
+    status = absl::InternalError(absl::StrCat("unexpected: ", e.what()));
+  }
   return transaction.fault().ok() ? status : transaction.fault();
 }
 
@@ -225,13 +277,7 @@ void SqliteStore::Impl::Rollback() {
   }
 }
 
-void SqliteStore::Impl::CheckpointIfNeeded() {
-  bool idle = false;
-  {
-    absl::MutexLock lock(&mutex_);
-    idle = queue_.empty();
-  }
-  if (wal_pages_ < (idle ? kIdleCheckpointPages : kBusyCheckpointPages)) return;
+void SqliteStore::Impl::Checkpoint() {
   int log_pages = 0;
   int copied_pages = 0;
   const int code = sqlite3_wal_checkpoint_v2(writer_->db().getHandle(), nullptr,

@@ -1,9 +1,11 @@
 // The embedded store: one SQLite file in WAL mode with synchronous=FULL.
 //
-// One thread writes. Callers queue their functions; the thread takes all that wait, runs each in a
-// savepoint of one transaction, commits once, and then answers every caller: the cost of making
-// bytes durable is shared by all who wait (group commit). Readers have connections of their own and
-// never wait for the writer.
+// One thread writes at a time. A caller who finds the connection free writes by itself, which saves
+// two wake-ups, a good part of what a small write costs. Callers who come meanwhile queue their
+// functions; the writer thread takes all that wait, runs each in a savepoint of one transaction,
+// commits once, and then answers every caller: the cost of making bytes durable is shared by all
+// who wait (group commit). Readers have connections of their own and never wait for the writer.
+// Pages go from the log to the database on the writer thread, after callers were answered.
 #ifndef LATHE_SERVER_STORE_SQLITE_STORE_H_
 #define LATHE_SERVER_STORE_SQLITE_STORE_H_
 
@@ -29,7 +31,7 @@ struct SqliteStoreOptions {
   // How long a statement waits for a lock that another program holds (a backup, say).
   absl::Duration busy_timeout = absl::Seconds(5);
   // Told how long each commit took (lathe_sqlite_commit_duration_seconds) and how many writes it
-  // carried. Called on the writer thread.
+  // carried. Called by one thread at a time.
   std::function<void(absl::Duration took, int writes)> on_commit;
 };
 

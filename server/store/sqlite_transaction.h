@@ -85,6 +85,10 @@ class SqliteTransaction : public WriteTransaction {
   absl::StatusOr<int64_t> DatasetOrder(absl::string_view name);
   absl::StatusOr<int64_t> JobOrder(absl::string_view name);
 
+  // Before jobs are deleted: their positions are never given again. It is done here rather than at
+  // every insertion, which would have one page more to write.
+  void KeepJobOrders();
+
   void AddRef(const std::string& digest, Owner kind, int64_t owner);
   void DropRefs(Owner kind, int64_t owner);
   // Before a model or dataset goes: unfinished jobs that read one of its blobs name it themselves

@@ -119,10 +119,10 @@ class Store {
 
   // Runs `work` in a transaction, and answers once it is committed and durable. When `work` gives
   // an error, nothing of it is kept and the error is the answer. Transactions never overlap: each
-  // sees all earlier ones. `work` runs on another thread while the caller waits, and may run again
-  // from its start when the database had to undo it: it assigns its outputs, never adds to them. It
-  // must be short, must not call the store, and must not wait for a lock that a caller of Write
-  // holds.
+  // sees all earlier ones. `work` runs on the calling thread or on another while the caller waits,
+  // and may run again from its start when the database had to undo it: it assigns its outputs,
+  // never adds to them. It must be short, must not call the store, and must not wait for a lock
+  // that a caller of Write holds.
   virtual absl::Status Write(const std::function<absl::Status(WriteTransaction&)>& work) = 0;
 
   // Runs `work` on the calling thread in a snapshot that contains every transaction acknowledged

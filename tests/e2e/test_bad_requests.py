@@ -117,6 +117,22 @@ def test_a_blob_damaged_on_the_servers_disk_fails_its_job_by_name(new_server, tm
     check_alive(server, tmp_path, seed=402)
 
 
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_blob_cut_short_on_the_servers_disk_is_replaced_by_uploading_it_again(new_server, tmp_path, kept):
+    server = new_server().start()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(bad.good_model().SerializeToString())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    server.lathe("upload", path)
+    [stored] = [p for p in pathlib.Path(server.data).rglob(f"*{digest[4:]}*") if p.is_file()]
+    stored.chmod(0o600)
+    stored.write_bytes(stored.read_bytes()[:kept])
+    model = server.lathe("upload", path).stdout.strip()
+    assert stored.read_bytes() == path.read_bytes()
+    job = server.lathe("submit", model, *INT8).stdout.strip()
+    assert server.lathe("wait", job, "--timeout", "60s").returncode == 0
+
+
 def test_64_duplicates_at_once_make_one_job(server, tmp_path):
     path = tmp_path / "m.onnx"
     path.write_bytes(bad.good_model(seed=403).SerializeToString())

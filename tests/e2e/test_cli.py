@@ -115,6 +115,12 @@ def test_wrong_usage_is_refused_before_anything_is_sent(digits_model, tmp_path, 
     assert not (tmp_path / "o.onnx").exists()
 
 
+@pytest.mark.parametrize("seconds", ["nan", "-nan", "inf", "-1", "86401", "soon"])
+def test_a_connect_timeout_that_is_no_length_of_time_is_refused(seconds):
+    run = lathe("--server", "127.0.0.1:1", f"--connect-timeout={seconds}", "models", check=False)
+    assert run.returncode == 2 and "--connect-timeout" in run.stderr, run.stderr
+
+
 def test_exit_codes(server, digits_model, tmp_path):
     nobody = lathe("--server", "127.0.0.1:1", "--connect-timeout", 0, "models", check=False)
     assert nobody.returncode == 5 and "127.0.0.1:1" in nobody.stderr

@@ -1,12 +1,19 @@
 #!/usr/bin/env python3
-"""Writes the seeds of tests/fuzz/corpus/model_reader: small models that use every corner of the format."""
+"""Writes the seeds of tests/fuzz/corpus: small models (model_reader) and arrays (array_file) that use every corner of their
+formats."""
 
+import io
+import json
 import pathlib
+import struct
+import zipfile
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-OUT = pathlib.Path(__file__).parent / "corpus" / "model_reader"
+CORPUS = pathlib.Path(__file__).parent / "corpus"
+OUT = CORPUS / "model_reader"
+ARRAYS = CORPUS / "array_file"
 
 
 def value(name, dims, dtype=TensorProto.FLOAT):
@@ -21,7 +28,47 @@ def save(name, nodes, inputs, outputs, weights=(), functions=(), opset=17, ir=8)
     (OUT / f"{name}.onnx").write_bytes(model.SerializeToString())
 
 
+def npz(write, compression):
+    """A .npz whose members have a fixed date, so that the same script gives the same bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as archive:
+        for name, array in write.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, array, allow_pickle=True)
+            archive.writestr(zipfile.ZipInfo(name + ".npy", (1980, 1, 1, 0, 0, 0)), member.getvalue(), compression)
+    return out.getvalue()
+
+
+def safetensors(arrays):
+    header, data = {"__metadata__": {"made": "by hand"}}, b""
+    for name, (kind, array) in arrays.items():
+        raw = array.tobytes()
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def arrays():
+    ARRAYS.mkdir(parents=True, exist_ok=True)
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    some = {"x": x, "labels": np.array([0, 1, 2]), "weights": np.ones(3, ">f8")}
+    seeds = {"stored": npz(some, zipfile.ZIP_STORED), "deflated": npz(some, zipfile.ZIP_DEFLATED),
+             "fortran": npz({"x": np.asfortranarray(x)}, zipfile.ZIP_DEFLATED),
+             "object": npz({"x": np.array([{}], object)}, zipfile.ZIP_STORED),
+             "scalar": npz({"x": np.array(True), "e": np.zeros((0, 3), np.uint8)}, zipfile.ZIP_STORED),
+             "zeros": npz({"x": np.zeros(5000, np.int16)}, zipfile.ZIP_DEFLATED)}
+    out = io.BytesIO()
+    np.savez(out, x=x)  # its local headers are zip64
+    seeds["numpy"] = out.getvalue()
+    for name, content in seeds.items():
+        (ARRAYS / f"{name}.npz").write_bytes(content)
+    (ARRAYS / "plain.safetensors").write_bytes(safetensors({"x": ("F32", x), "labels": ("I64", np.array([0, 1, 2]))}))
+    (ARRAYS / "empty.safetensors").write_bytes(safetensors({"e": ("BOOL", np.zeros((0, 2), bool))}))
+
+
 def main():
+    arrays()
     OUT.mkdir(parents=True, exist_ok=True)
     w = np.arange(6, dtype=np.float32).reshape(2, 3)
     x, y = value("x", ["n", 2]), value("y", ["n", 3])

@@ -7,17 +7,29 @@
 //   main
 //                                       graph's values, and the cost of a run
 //   lathe_test_tool run ...             runs models: run_tool.h
+//   lathe_test_tool arrays IN ROWS      one JSON object an array of an .npz or .safetensors,
+//                                       ROWS rows at a time
+//   lathe_test_tool metrics FOLDER      FOLDER/spec.json and the arrays that it names; the report's
+//                                       evaluation block (metrics_tool.h)
 //   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
+//   lathe_test_tool page FILE.json      the page of a report or, with "main_file", of a model
+//                                       summary
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "common/digest.h"
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
+#include "common/report/page.h"
 #include "common/status_macros.h"
+#include "tests/support/metrics_tool.h"
 #include "tests/support/run_tool.h"
+#include "worker/engine/formats/array_file.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
 #include "worker/engine/graph/verifier.h"
@@ -188,6 +200,35 @@ absl::Status Apply(const std::string& in, const std::string& out, const std::str
   return Write(model, out);
 }
 
+absl::Status Arrays(const std::string& path, int64_t step) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<ArrayFile> file, ArrayFile::Open(path));
+  for (size_t i = 0; i < file->arrays().size(); ++i) {
+    const ArrayInfo& info = file->arrays()[i];
+    Sha256 hash;
+    for (int64_t row = 0; row < info.rows; row += step) {
+      const int64_t count = std::min(step, info.rows - row);
+      std::string bytes(static_cast<size_t>(count * info.row_bytes), '\0');
+      RETURN_IF_ERROR(file->ReadRows(static_cast<int>(i), row, count, bytes.data()));
+      hash.Update(bytes);
+    }
+    std::cout << nlohmann::json{{"name", info.name},
+                                {"dtype", std::string(DTypeName(info.dtype))},
+                                {"shape", info.shape},
+                                {"sha256", hash.HexDigest()}}
+                     .dump()
+              << "\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Page(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  const nlohmann::json json = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return absl::InvalidArgumentError(path + " is not JSON");
+  std::cout << (json.contains("main_file") ? ModelPage(json) : ReportPage(json));
+  return absl::OkStatus();
+}
+
 absl::Status Run(const std::vector<std::string>& args) {
   const std::string command = args.empty() ? "" : args[0];
   if (command == "roundtrip" && args.size() == 3) return Roundtrip(args[1], args[2]);
@@ -198,12 +239,18 @@ absl::Status Run(const std::vector<std::string>& args) {
   if (command == "shapes" && args.size() >= 2) return Shapes(args);
   if (command == "run" && args.size() >= 2) return RunModels({args.begin() + 1, args.end()});
   if (command == "layers" && args.size() == 2) return Layers(args[1]);
+  if (command == "arrays" && args.size() == 3) {
+    return Arrays(args[1], std::max(1LL, std::atoll(args[2].c_str())));
+  }
+  if (command == "metrics" && args.size() == 2) return testing::RunMetrics(args[1]);
+  if (command == "page" && args.size() == 2) return Page(args[1]);
   if (command == "apply" && (args.size() == 4 || args.size() == 5)) {
     return Apply(args[1], args[2], args[3], args.size() == 5 ? std::atoi(args[4].c_str()) : 1);
   }
   return absl::InvalidArgumentError(
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
-      "IN | apply IN OUT RECIPE [THREADS] | run [--reference] [--plain] FOLDER...");
+      "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS] | arrays IN ROWS | run [--reference] "
+      "[--plain] FOLDER... | page FILE.json");
 }
 
 }  // namespace

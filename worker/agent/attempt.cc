@@ -16,6 +16,7 @@
 #include "common/file_error.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "worker/agent/process_usage.h"
 
 namespace lathe::worker {
 namespace {
@@ -111,13 +112,18 @@ AttemptRunner::Outcome AttemptRunner::Execute() {
     return failed;
   }
   outcome.success = *std::move(success);
+  if (!exit.result->rejected.empty()) {
+    outcome.end = {AttemptEnd::Kind::kFailed, "rejected",
+                   lathe::v1::JOB_ERROR_REASON_TOLERANCE_NOT_MET, exit.result->rejected, false};
+  }
   return outcome;
 }
 
 absl::StatusOr<JobSpec> AttemptRunner::Prepare(const WorkFolder& folder) {
   JobSpec spec;
-  spec.kind =
-      attempt_.kind() == lathe::v1::ATTEMPT_KIND_INSPECT ? JobKind::kInspect : JobKind::kCompress;
+  spec.kind = attempt_.kind() == lathe::v1::ATTEMPT_KIND_INSPECT    ? JobKind::kInspect
+              : attempt_.kind() == lathe::v1::ATTEMPT_KIND_EVALUATE ? JobKind::kEvaluate
+                                                                    : JobKind::kCompress;
   spec.input_folder = folder.in();
   spec.main_file = attempt_.main_file();
   spec.output_folder = folder.out();
@@ -126,6 +132,8 @@ absl::StatusOr<JobSpec> AttemptRunner::Prepare(const WorkFolder& folder) {
   spec.recipe_json = attempt_.recipe_json();
   spec.bindings.insert(attempt_.bindings().begin(), attempt_.bindings().end());
   spec.threads = options_.threads;
+  static const std::string processor = ProcessorName();
+  spec.processor = processor;
   spec.limits = options_.limits;
   spec.parent_pid = getpid();
   for (const lathe::v1::ModelFile& file : attempt_.files()) {
@@ -134,6 +142,17 @@ absl::StatusOr<JobSpec> AttemptRunner::Prepare(const WorkFolder& folder) {
     RETURN_IF_ERROR(folder.Place(pin->path(), folder.in(), file.path(), options_.share_inputs));
     pins_.push_back(std::move(pin));
     spec.files.push_back({file.path(), file.digest(), file.size_bytes()});
+  }
+  for (const lathe::v1::ModelFile& file : attempt_.compared_files()) {
+    ASSIGN_OR_RETURN(auto pin,
+                     services_.cache->Acquire(file.digest(), file.size_bytes(), &transfers_));
+    RETURN_IF_ERROR(
+        folder.Place(pin->path(), folder.compared(), file.path(), options_.share_inputs));
+    pins_.push_back(std::move(pin));
+  }
+  if (attempt_.compared_files_size() > 0) {
+    spec.compared_folder = folder.compared();
+    spec.compared_main_file = attempt_.compared_main_file();
   }
   int index = 0;
   for (const lathe::v1::AttemptDataset& data : attempt_.datasets()) {
@@ -260,6 +279,9 @@ void AttemptRunner::Complete(Outcome outcome) {
       request.mutable_failure()->set_reason(end.reason);
       request.mutable_failure()->set_message(CleanText(end.message, 16 << 10));
       request.mutable_failure()->set_transient(end.transient);
+      if (end.reason == lathe::v1::JOB_ERROR_REASON_TOLERANCE_NOT_MET) {
+        *request.mutable_failure()->mutable_rejected() = std::move(outcome.success);
+      }
       break;
   }
   {

@@ -84,67 +84,88 @@ ParsedConfig ParseCommandLine(int argc, const char* const* argv) {
       "interrupts what runs; the server gives it to another worker and does not count the attempt.",
       "lathe-worker");
   app.set_version_flag("--version", std::string("lathe-worker ") + BuildId());
+  app.footer(
+      "Exit codes: 0 drained; 1 it cannot go on (the server refuses it, lathe-job is missing);\n"
+      "2 wrong usage.");
   app.get_formatter()->column_width(34);
   app.add_option("--server", config.server, "Server's address, HOST:PORT")
+      ->type_name("HOST:PORT")
       ->envname("LATHE_SERVER")
       ->required();
   app.add_option("--token-file", config.token_file, "File that holds the bearer token")
+      ->type_name("FILE")
       ->envname("LATHE_TOKEN_FILE")
       ->check(CLI::ExistingFile);
   app.add_option("--tls-ca", config.tls_ca,
                  "PEM file of the authority that signed the server's certificate; turns TLS on")
+      ->type_name("FILE")
       ->envname("LATHE_TLS_CA")
       ->check(CLI::ExistingFile);
   app.add_option("--name", config.name,
-                 "Name shown for this worker; a random part is added to make its id")
-      ->capture_default_str();
+                 "Name shown for this worker; a random part is added to make its id. Default: the "
+                 "machine's name")
+      ->type_name("NAME");
   app.add_option("--worker-id", config.worker_id,
                  "Id of this worker, [a-z0-9-]; never the same for two, nor for two lives of one. "
                  "Default: --name and a random part")
+      ->type_name("ID")
       ->check(CheckWorkerId);
   app.add_option("--slots", config.slots, "Jobs to run at a time")
+      ->type_name("N")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
   app.add_option("--threads", config.threads, "Threads of one job; 0: processors divided by slots")
+      ->type_name("N")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--cache-dir", config.cache_dir,
-                 "Folder for fetched inputs and work in progress; workers may share one")
-      ->capture_default_str()
+                 "Folder for fetched inputs and work in progress; workers may share one. Default: "
+                 "lathe-worker in $XDG_CACHE_HOME or ~/.cache")
+      ->type_name("FOLDER")
       ->required(config.cache_dir.empty());
   app.add_option("--cache-limit-mb", cache_limit_mb,
                  "Fetched inputs kept, in MiB; the least lately used go first")
+      ->type_name("MIB")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
   app.add_option("--memory-limit-mb", memory_limit_mb,
                  "Memory of one job, in MiB; 0: 80 % of this machine's divided by slots")
+      ->type_name("MIB")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
   app.add_option("--cpu-seconds-limit", config.cpu_seconds_limit,
                  "Processor time of one job, in seconds over all its threads; 0: no limit")
+      ->type_name("SECONDS")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
   app.add_option("--file-limit-mb", file_limit_mb,
                  "Largest file a job may write, in MiB; 0: no limit")
+      ->type_name("MIB")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
   app.add_option("--hang-seconds", config.hang_seconds,
                  "A job that tells nothing for this long and uses no processor time is ended as "
                  "hung; one that is busy but silent, after 12 times as long")
+      ->type_name("SECONDS")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();
   app.add_option("--drain-seconds", config.drain_seconds,
                  "How long a drain waits for running jobs before it interrupts them")
+      ->type_name("SECONDS")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
       ->capture_default_str();
   app.add_option("--metrics-listen", config.metrics_listen,
-                 "Serve Prometheus metrics at http://HOST:PORT/metrics; default: off");
-  app.add_option("--job-binary", config.job_binary, "The program that runs one job")
-      ->capture_default_str();
+                 "Serve Prometheus metrics at http://HOST:PORT/metrics; default: off")
+      ->type_name("HOST:PORT");
+  app.add_option("--job-binary", config.job_binary,
+                 "The program that runs one job. Default: lathe-job beside lathe-worker")
+      ->type_name("FILE");
   app.add_option("--log-format", config.log_format, "text or json, on standard error")
+      ->type_name("FORMAT")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
   app.add_option("--log-level", config.log_level, "debug, info, warning or error")
+      ->type_name("LEVEL")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
   try {

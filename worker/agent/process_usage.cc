@@ -7,6 +7,7 @@
 #include <iterator>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace lathe::worker {
@@ -50,6 +51,18 @@ std::optional<ProcessUsage> ReadProcessUsage(pid_t pid) {
   usage.peak_rss_bytes = StatusBytes(status, "VmHWM");
   usage.cpu_seconds = CpuSeconds(ReadAll(absl::StrCat("/proc/", pid, "/stat")));
   return usage;
+}
+
+std::string ProcessorName() {
+  std::ifstream info("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(info, line)) {
+    const size_t colon = line.find(": ");
+    if (colon != std::string::npos && absl::StartsWith(line, "model name")) {
+      return line.substr(colon + 2);
+    }
+  }
+  return "";
 }
 
 }  // namespace lathe::worker

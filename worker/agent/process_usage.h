@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <string>
 #include <optional>
 
 namespace lathe::worker {
@@ -20,6 +21,9 @@ struct ProcessUsage {
 
 // nullopt when there is no such process, or it has ended.
 std::optional<ProcessUsage> ReadProcessUsage(pid_t pid);
+
+// What the processor calls itself ("AMD EPYC 7B13"); "" where the system does not tell.
+std::string ProcessorName();
 
 }  // namespace lathe::worker
 

@@ -11,7 +11,7 @@
 
 namespace lathe::worker {
 
-// `in/` (the model's files), `data/` (datasets), `out/` (what the job writes), `meta/` (its report)
+// `in/` (the model's files), `compared/` (those of the model to compare with), `data/` (datasets), `out/` (what the job writes), `meta/` (its report)
 // and `tmp/`; all of it is removed with the object.
 class WorkFolder {
  public:
@@ -22,6 +22,7 @@ class WorkFolder {
 
   const std::string& path() const { return path_; }
   std::string in() const { return path_ + "/in"; }
+  std::string compared() const { return path_ + "/compared"; }
   std::string data() const { return path_ + "/data"; }
   std::string out() const { return path_ + "/out"; }
   std::string meta() const { return path_ + "/meta"; }

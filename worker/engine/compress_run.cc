@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/file_error.h"
+#include "common/recipe/catalogue.h"
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
 #include "common/status_macros.h"
@@ -35,6 +36,7 @@ namespace fs = std::filesystem;
 constexpr double kReadEnd = 0.05;
 constexpr double kStepsEnd = 0.80;
 constexpr double kWriteEnd = 0.90;
+constexpr double kMeasureEnd = 0.93;  // an evaluation, where there is one, takes the rest
 
 // Smaller constants are not worth a system call a layer.
 constexpr int64_t kWorthDropping = 64 << 10;
@@ -118,8 +120,11 @@ absl::Status CompressRun::Run(CompressResult* result) {
   lap("check");
   RETURN_IF_ERROR(MeasureOutput(*result));
   lap("measure");
+  RETURN_IF_ERROR(EvaluateOutput());
   report_.timings["total"] = Now() - start;
-  result->report_json = ReportJson(report_);
+  Report report = MakeReport(report_);
+  result->report_json = std::move(report.json);
+  result->rejected = std::move(report.rejected);
   result->report_text = ReportText(result->report_json);
   const auto before = static_cast<double>(report_.before.files.file_bytes);
   const auto after = static_cast<double>(report_.after.files.file_bytes);
@@ -153,6 +158,7 @@ absl::Status CompressRun::ReadRecipe() {
   report_.recipe = *std::move(recipe);
   RETURN_IF_ERROR(
       WithDefaultReason(ViolationsToStatus(ValidateRecipe(report_.recipe)), "INVALID_RECIPE"));
+  report_.constraints = ConstraintsOf(report_.recipe);
   for (const auto& [name, size] : request_.bindings) {
     if (size >= 0 && size <= kMaxBinding) continue;
     return WithDefaultReason(
@@ -160,6 +166,44 @@ absl::Status CompressRun::ReadRecipe() {
             absl::StrCat("binding '", name, "' must be in [0, ", kMaxBinding, "], got ", size)),
         "INVALID_RECIPE");
   }
+  return absl::OkStatus();
+}
+
+absl::Status CompressRun::EvaluateOutput() {
+  if (data_ == nullptr) {
+    if (!report_.datasets.empty()) {
+      report_.notes.push_back("no step of this recipe uses data, and the recipe asks for no "
+                              "evaluation; the datasets were not read");
+    }
+    return absl::OkStatus();
+  }
+  const double start = Now();
+  EvaluationRequest request;
+  request.model = &original_;
+  request.compared = changed_ ? &written_ : &original_;
+  request.compressed = true;
+  ASSIGN_OR_RETURN(request.test, data_->Batches());
+  request.metrics = data_->metrics();
+  const Step section = SectionOf(report_.recipe, "evaluate");
+  request.measure_latency = GetBool(section, "latency");
+  request.diagnose = GetBool(section, "diagnosis");
+  request.cancelled = hooks_.cancelled;
+  request.seconds = hooks_.seconds;
+  request.processor = request_.processor;
+  request.progress = [this](int64_t examples) {
+    const double share = static_cast<double>(examples) / static_cast<double>(data_->examples());
+    Tell(steps(), "evaluate", kMeasureEnd + (1 - kMeasureEnd) * std::min(share, 1.0),
+         absl::StrCat(examples, " of ", data_->examples(), " examples"));
+  };
+  Tell(steps(), "evaluate", kMeasureEnd, "");
+  ASSIGN_OR_RETURN(report_.evaluation, RunEvaluation(request));
+  const EvaluationOutcome& outcome = *report_.evaluation;
+  report_.before.peak_activation_bytes = outcome.peak_activation_bytes_before;
+  report_.after.peak_activation_bytes = outcome.peak_activation_bytes_after;
+  for (const std::vector<std::string>& lines : {data_->warnings(), outcome.warnings}) {
+    report_.warnings.insert(report_.warnings.end(), lines.begin(), lines.end());
+  }
+  report_.timings["evaluate"] = Now() - start;
   return absl::OkStatus();
 }
 
@@ -173,9 +217,6 @@ absl::Status CompressRun::ReadInput() {
   report_.files = request_.input_files;
   report_.datasets = request_.datasets;
   report_.bindings = request_.bindings;
-  if (!report_.datasets.empty()) {
-    report_.notes.push_back("no step of this recipe uses data; the datasets were not read");
-  }
   ModelFigures& before = report_.before;
   before.inference = CostOf(model_, request_.bindings);
   before.opset = model_.OpsetVersion("");
@@ -186,6 +227,8 @@ absl::Status CompressRun::ReadInput() {
   RETURN_IF_ERROR(ModelError(InlineFunctions(model_, &report_.notes)));
   RETURN_IF_ERROR(CheckTargets(report_.recipe, FindWeights(model_)));
   original_ = CloneModel(model_);
+  ASSIGN_OR_RETURN(data_, TestData::Open(request_.datasets, report_.recipe, original_));
+  RETURN_IF_ERROR(CheckConstraints(report_.constraints, data_ != nullptr));
   file_constants_ = LargeBorrowedConstants(original_);
   if (!request_.scratch_folder.empty()) {
     model_.scratch = std::make_shared<Scratch>(request_.scratch_folder,

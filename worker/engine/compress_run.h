@@ -13,6 +13,7 @@
 #include "worker/engine/evaluate/report.h"
 #include "worker/engine/graph/model.h"
 #include "worker/engine/tensor/parallel.h"
+#include "worker/engine/test_data.h"
 
 namespace lathe::engine {
 
@@ -43,6 +44,8 @@ class CompressRun {
   // Reads the result back: figures and errors are those of the files, not of our memory.
   absl::Status CheckOutput(const CompressResult& result);
   absl::Status MeasureOutput(const CompressResult& result);
+  // Runs both models on the test data, when there are some.
+  absl::Status EvaluateOutput();
 
   const CompressRequest& request_;
   const Hooks& hooks_;
@@ -51,6 +54,7 @@ class CompressRun {
   Model model_;
   Model written_;
   std::vector<Bytes> file_constants_;  // large ones, in mapped files
+  std::unique_ptr<TestData> data_;  // null: none were given, or none are wanted
   ReportInput report_;
   std::map<std::string, std::string> parts_;  // weight made by a step -> weight it is a part of
   bool changed_ = false;

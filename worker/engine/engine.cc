@@ -3,6 +3,7 @@
 #include "common/status_macros.h"
 #include "worker/engine/compress_run.h"
 #include "worker/engine/engine_status.h"
+#include "worker/engine/evaluate_run.h"
 #include "worker/engine/inspect.h"
 
 namespace lathe::engine {
@@ -10,6 +11,12 @@ namespace lathe::engine {
 absl::StatusOr<CompressResult> Compress(const CompressRequest& request, const Hooks& hooks) {
   CompressResult result;
   RETURN_IF_ERROR(CatchExceptions([&] { return CompressRun(request, hooks).Run(&result); }));
+  return result;
+}
+
+absl::StatusOr<CompressResult> Evaluate(const EvaluateRequest& request, const Hooks& hooks) {
+  CompressResult result;
+  RETURN_IF_ERROR(CatchExceptions([&] { return EvaluateRun(request, hooks).Run(&result); }));
   return result;
 }
 

@@ -22,11 +22,12 @@ struct InputFile {
   int64_t size_bytes = 0;
 };
 
-// A dataset given to the job, for the report.
+// A dataset given to the job.
 struct InputDataset {
-  std::string role;
-  std::string name;
+  std::string role;  // "calibration", "train", "test"; "": for all that the recipe needs
+  std::string name;  // its ending tells the format: .npz, .safetensors
   std::string sha256;
+  std::string path;  // of the file; "": named in the report, not read
 };
 
 struct CompressRequest {
@@ -41,7 +42,9 @@ struct CompressRequest {
   std::map<std::string, int64_t> bindings;  // symbolic dimension -> size, for MACs
   int threads = 1;
   std::vector<InputFile> input_files;  // digests for the report; may be empty
-  std::vector<InputDataset> datasets;  // likewise
+  // With some, the models before and after are run on them, measured and compared. May be empty.
+  std::vector<InputDataset> datasets;
+  std::string processor;  // what it runs on, for the report; may be empty
 };
 
 // Where a run stands.
@@ -72,13 +75,34 @@ struct CompressResult {
   std::string report_json;        // docs/report.md
   std::string report_text;        // the same as a table
   double compression_ratio = 1;   // file bytes before over after
+  // Which constraints of the recipe the result misses, and by how much; "" when it misses none. The
+  // files and the report are there all the same.
+  std::string rejected;
 };
 
 // Errors: INVALID_ARGUMENT (the model or the recipe; says which, and where), UNIMPLEMENTED (an op a
 // step cannot do without), CANCELLED, RESOURCE_EXHAUSTED (memory or disk), INTERNAL (a bug). The
-// status payload "lathe/reason" holds INVALID_MODEL, INVALID_RECIPE or UNSUPPORTED_OP where one
-// fits.
+// status payload "lathe/reason" holds INVALID_MODEL, INVALID_RECIPE, INVALID_DATASET or UNSUPPORTED_OP
+// where one fits.
 absl::StatusOr<CompressResult> Compress(const CompressRequest& request, const Hooks& hooks);
+
+struct EvaluateRequest {
+  std::string input_folder;  // holds the model's files
+  std::string main_file;     // relative to it
+  // The model that the first is compared with; "": the first alone is measured.
+  std::string compared_folder;
+  std::string compared_main_file;
+  std::string recipe_json;  // without steps: `evaluate`, `preprocess`, `split`, `constraints`
+  std::map<std::string, int64_t> bindings;
+  int threads = 1;
+  std::vector<InputFile> input_files;  // digests for the report; may be empty
+  std::vector<InputDataset> datasets;  // at least one
+  std::string processor;
+};
+
+// Measures a model on data, or compares two that take the same inputs. `files` of the result stays
+// empty. Errors as Compress, and INVALID_ARGUMENT with reason INVALID_DATASET.
+absl::StatusOr<CompressResult> Evaluate(const EvaluateRequest& request, const Hooks& hooks);
 
 struct InspectResult {
   std::string summary_json;  // docs/report.md, "Model summary"

@@ -63,4 +63,15 @@ absl::Status CheckApplicable(const std::vector<LayerOutcome>& outcomes) {
                             List(refused), "; choose a step for such layers (docs/recipes.md)"));
 }
 
+absl::Status CheckConstraints(const std::map<std::string, double>& constraints, bool has_data) {
+  if (has_data) return absl::OkStatus();
+  for (const char* name : {"max_accuracy_drop", "max_latency_ratio", "min_sqnr_db"}) {
+    if (constraints.count(name) == 0) continue;
+    return Unfit(absl::StrCat("constraints.", name,
+                              " is judged by running the model: give the job data (--data FILE), "
+                              "and no evaluate.task: none"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace lathe::engine

@@ -2,6 +2,8 @@
 #ifndef LATHE_WORKER_ENGINE_RECIPE_FIT_H_
 #define LATHE_WORKER_ENGINE_RECIPE_FIT_H_
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,6 +21,10 @@ absl::Status CheckTargets(const Recipe& recipe, const std::vector<Weight>& layer
 // that a step was asked to touch was refused for what it is (LayerOutcome::not_applicable), so that
 // no parameter would make a difference. `outcomes`: of every step and layer.
 absl::Status CheckApplicable(const std::vector<LayerOutcome>& outcomes);
+
+// INVALID_ARGUMENT with reason INVALID_RECIPE when one of `constraints` (by name) is judged by running
+// the model and there is no data to run it on.
+absl::Status CheckConstraints(const std::map<std::string, double>& constraints, bool has_data);
 
 }  // namespace lathe::engine
 

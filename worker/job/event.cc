@@ -25,6 +25,7 @@ json ToJson(const ResultEvent& e) {
   }
   return {{"event", "result"},
           {"files", files},
+          {"rejected", e.rejected},
           {"compression_ratio", e.compression_ratio},
           {"peak_rss_bytes", e.peak_rss_bytes}};
 }
@@ -59,6 +60,7 @@ absl::StatusOr<JobEvent> Decode(const json& in) {
     for (const json& f : in.at("files")) {
       e.files.push_back({f.at("path").get<std::string>(), f.at("size_bytes").get<int64_t>()});
     }
+    e.rejected = CleanText(in.at("rejected").get<std::string>(), 16 << 10);
     e.compression_ratio = Bounded(in.at("compression_ratio").get<double>(), 0, 1e9);
     in.at("peak_rss_bytes").get_to(e.peak_rss_bytes);
     return e;

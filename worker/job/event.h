@@ -39,9 +39,13 @@ struct ResultFile {
   int64_t size_bytes = 0;
 };
 
-// The attempt succeeded: the files are written and closed. Main file first; none for an inspection.
+// The attempt succeeded: the files are written and closed. Main file first; none for an inspection
+// or an evaluation.
 struct ResultEvent {
   std::vector<ResultFile> files;
+  // Which constraints of the recipe the result misses: then the attempt has failed after all, with
+  // its report and files kept. "" when it misses none.
+  std::string rejected;
   double compression_ratio = 0;
   int64_t peak_rss_bytes = 0;
 };

@@ -58,6 +58,7 @@ absl::StatusOr<JobSpec> ReadSpec(const char* path) {
 absl::StatusOr<std::string> LockIn(const JobSpec& spec) {
   SandboxOptions options;
   options.read_folders.push_back(spec.input_folder);
+  if (!spec.compared_folder.empty()) options.read_folders.push_back(spec.compared_folder);
   for (const JobDataset& d : spec.datasets) {
     options.read_folders.push_back(std::filesystem::path(d.path).parent_path());
   }

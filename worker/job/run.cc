@@ -58,13 +58,30 @@ engine::CompressRequest ToRequest(const JobSpec& spec) {
     request.input_files.push_back({f.path, f.sha256, f.size_bytes});
   }
   for (const JobDataset& d : spec.datasets) {
-    request.datasets.push_back({d.role, d.name, d.sha256});
+    request.datasets.push_back({d.role, d.name, d.sha256, d.path});
   }
+  request.processor = spec.processor;
   return request;
 }
 
-absl::StatusOr<ResultEvent> Compress(const JobSpec& spec, const JobHooks& hooks,
-                                     EventWriter* events) {
+engine::EvaluateRequest ToEvaluateRequest(const JobSpec& spec) {
+  const engine::CompressRequest same = ToRequest(spec);
+  engine::EvaluateRequest request;
+  request.input_folder = same.input_folder;
+  request.main_file = same.main_file;
+  request.compared_folder = spec.compared_folder;
+  request.compared_main_file = spec.compared_main_file;
+  request.recipe_json = same.recipe_json;
+  request.bindings = same.bindings;
+  request.threads = same.threads;
+  request.input_files = same.input_files;
+  request.datasets = same.datasets;
+  request.processor = same.processor;
+  return request;
+}
+
+// Compresses or evaluates.
+absl::StatusOr<ResultEvent> Work(const JobSpec& spec, const JobHooks& hooks, EventWriter* events) {
   engine::Hooks engine_hooks;
   engine_hooks.progress = [events](const engine::Progress& p) {
     events->WriteProgress({p.step_index, p.step_count, p.stage, p.fraction, p.message},
@@ -73,13 +90,17 @@ absl::StatusOr<ResultEvent> Compress(const JobSpec& spec, const JobHooks& hooks,
   engine_hooks.log = [events](const std::string& line) { events->Write(LogEvent{line}); };
   engine_hooks.cancelled = hooks.cancelled;
   engine_hooks.seconds = SteadySeconds;
-  ASSIGN_OR_RETURN(engine::CompressResult done, engine::Compress(ToRequest(spec), engine_hooks));
+  ASSIGN_OR_RETURN(engine::CompressResult done,
+                   spec.kind == JobKind::kEvaluate
+                       ? engine::Evaluate(ToEvaluateRequest(spec), engine_hooks)
+                       : engine::Compress(ToRequest(spec), engine_hooks));
   RETURN_IF_ERROR(WriteReport(spec, done.report_json, done.report_text));
   ResultEvent result;
   for (const engine::OutputFile& f : done.files) {
     result.files.push_back({f.path, f.size_bytes});
   }
   result.compression_ratio = done.compression_ratio;
+  result.rejected = done.rejected;
   return result;
 }
 
@@ -94,7 +115,7 @@ absl::StatusOr<ResultEvent> Inspect(const JobSpec& spec) {
 
 int RunJob(const JobSpec& spec, const JobHooks& hooks, EventWriter* events) {
   absl::StatusOr<ResultEvent> result =
-      spec.kind == JobKind::kInspect ? Inspect(spec) : Compress(spec, hooks, events);
+      spec.kind == JobKind::kInspect ? Inspect(spec) : Work(spec, hooks, events);
   if (!result.ok()) {
     std::string message(result.status().message());
     if (message.size() > kMaxMessageBytes) message.resize(kMaxMessageBytes);

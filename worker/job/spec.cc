@@ -25,16 +25,32 @@ json EncodeDatasets(const std::vector<JobDataset>& datasets) {
   return out;
 }
 
+const char* KindName(JobKind kind) {
+  switch (kind) {
+    case JobKind::kInspect:
+      return "inspect";
+    case JobKind::kEvaluate:
+      return "evaluate";
+    default:
+      return "compress";
+  }
+}
+
 JobSpec Decode(const json& in) {
   JobSpec spec;
-  spec.kind =
-      in.at("kind").get<std::string>() == "inspect" ? JobKind::kInspect : JobKind::kCompress;
+  const std::string kind = in.at("kind").get<std::string>();
+  for (const JobKind known : {JobKind::kInspect, JobKind::kEvaluate}) {
+    if (kind == KindName(known)) spec.kind = known;
+  }
   in.at("input_folder").get_to(spec.input_folder);
   in.at("main_file").get_to(spec.main_file);
   in.at("output_folder").get_to(spec.output_folder);
   in.at("meta_folder").get_to(spec.meta_folder);
   in.at("temp_folder").get_to(spec.temp_folder);
   in.at("recipe_json").get_to(spec.recipe_json);
+  in.at("compared_folder").get_to(spec.compared_folder);
+  in.at("compared_main_file").get_to(spec.compared_main_file);
+  in.at("processor").get_to(spec.processor);
   for (const auto& [name, size] : in.at("bindings").items()) {
     spec.bindings[name] = size.get<int64_t>();
   }
@@ -58,13 +74,16 @@ JobSpec Decode(const json& in) {
 }  // namespace
 
 std::string EncodeJobSpec(const JobSpec& spec) {
-  const json out = {{"kind", spec.kind == JobKind::kInspect ? "inspect" : "compress"},
+  const json out = {{"kind", KindName(spec.kind)},
                     {"input_folder", spec.input_folder},
                     {"main_file", spec.main_file},
                     {"output_folder", spec.output_folder},
                     {"meta_folder", spec.meta_folder},
                     {"temp_folder", spec.temp_folder},
                     {"recipe_json", spec.recipe_json},
+                    {"compared_folder", spec.compared_folder},
+                    {"compared_main_file", spec.compared_main_file},
+                    {"processor", spec.processor},
                     {"bindings", spec.bindings},
                     {"threads", spec.threads},
                     {"files", EncodeFiles(spec.files)},

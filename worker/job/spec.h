@@ -13,7 +13,7 @@
 
 namespace lathe::worker {
 
-enum class JobKind { kCompress, kInspect };
+enum class JobKind { kCompress, kInspect, kEvaluate };
 
 struct JobFile {
   std::string path;  // relative to JobSpec::input_folder
@@ -43,6 +43,10 @@ struct JobSpec {
   std::string meta_folder;    // absolute; report.json and report.txt go there
   std::string temp_folder;    // absolute; scratch space
   std::string recipe_json;    // empty for kInspect
+  // kEvaluate: the model that the first is compared with. Empty: none.
+  std::string compared_folder;     // absolute; read only
+  std::string compared_main_file;  // relative to it
+  std::string processor;           // what this machine runs on, for the report; may be empty
   std::map<std::string, int64_t> bindings;
   int threads = 1;
   std::vector<JobFile> files;

@@ -18,7 +18,7 @@ int Capabilities(Context& context) {
     return kOk;
   }
   std::cout << "lathed " << answer->build_id() << "\n";
-  for (const v1::Method& method : answer->methods()) {
+  const auto print = [](const v1::Method& method) {
     std::cout << "\n" << method.name() << ": " << method.description() << "\n";
     std::vector<std::vector<std::string>> rows = {
         {"  PARAMETER", "TYPE", "RANGE", "DEFAULT", "MEANING"}};
@@ -27,7 +27,10 @@ int Capabilities(Context& context) {
           {absl::StrCat("  ", p.name()), p.type(), p.range(), p.default_value(), p.description()});
     }
     std::cout << Table(rows);
-  }
+  };
+  for (const v1::Method& method : answer->methods()) print(method);
+  std::cout << "\nbeside the steps of a recipe:\n";
+  for (const v1::Method& section : answer->sections()) print(section);
   return kOk;
 }
 

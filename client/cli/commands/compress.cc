@@ -1,5 +1,4 @@
 // lathe compress MODEL.onnx -o OUT.onnx: upload, job, report, download, in one go.
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -8,7 +7,9 @@
 #include "client/cli/commands/commands.h"
 #include "client/cli/job_flags.h"
 #include "client/cli/output.h"
+#include "client/cli/page_flags.h"
 #include "client/cli/private_server.h"
+#include "common/report/page.h"
 #include "common/status_macros.h"
 
 namespace lathe::cli {
@@ -18,6 +19,7 @@ struct Flags {
   std::string model;
   std::string output;
   std::string report;
+  PageFlags page;
   JobFlags job;
 };
 
@@ -26,14 +28,6 @@ struct Outcome {
   client::Report report;
   std::vector<std::string> paths;
 };
-
-absl::Status WriteText(const std::string& path, const std::string& text) {
-  std::ofstream out(path, std::ios::binary);
-  out << text;
-  out.close();
-  if (!out) return absl::FailedPreconditionError(absl::StrCat("cannot write ", path));
-  return absl::OkStatus();
-}
 
 // Everything up to the files on disk. A job that failed or was cancelled is a value without paths.
 // `own` is the private server, nullptr when another is used.
@@ -51,7 +45,8 @@ absl::StatusOr<Outcome> Compress(Context& context, const Flags& flags, v1::Job j
   if (outcome.job.state() != v1::JOB_STATE_SUCCEEDED) return outcome;
   ASSIGN_OR_RETURN(outcome.report, client.GetReport(outcome.job.name()));
   ASSIGN_OR_RETURN(outcome.paths, client.DownloadModel(outcome.job.result().model(), flags.output));
-  if (!flags.report.empty()) RETURN_IF_ERROR(WriteText(flags.report, outcome.report.json));
+  if (!flags.report.empty()) RETURN_IF_ERROR(WriteTextFile(flags.report, outcome.report.json));
+  RETURN_IF_ERROR(flags.page.Write(outcome.report.json, ReportPage));
   return outcome;
 }
 
@@ -76,13 +71,15 @@ int Print(Context& context, const Flags& flags, const Outcome& outcome) {
     std::cout << out.dump(2) << std::endl;
   }
   if (!succeeded) return FinishedJobExitCode(context, outcome.job);
-  if (context.json) return kOk;
+  const absl::Status opened = flags.page.Open();
+  if (context.json) return opened.ok() ? kOk : context.Fail(opened);
   std::cout << outcome.report.text;
   if (!absl::EndsWith(outcome.report.text, "\n")) std::cout << "\n";
   for (const std::string& path : outcome.paths) std::cout << "wrote " << path << "\n";
   if (!flags.report.empty()) std::cout << "wrote " << flags.report << "\n";
+  if (!flags.page.html.empty()) std::cout << "wrote " << flags.page.html << "\n";
   std::cout << std::flush;
-  return kOk;
+  return opened.ok() ? kOk : context.Fail(opened);
 }
 
 int Run(Context& context, const Flags& flags) {
@@ -121,6 +118,7 @@ void AddCompressCommand(CLI::App& app, Context& context) {
       ->type_name("OUT.onnx");
   command->add_option("--report", flags->report, "Also write the report as JSON")
       ->type_name("R.json");
+  flags->page.Add(*command, "the report");
   flags->job.Add(*command);
   command->footer(
       "Examples:\n"

@@ -118,23 +118,25 @@ absl::StatusOr<v1::Blob> Client::UploadKnownFile(const std::string& path, const 
     v1::QueryUploadRequest query;
     query.set_digest(digest);
     ASSIGN_OR_RETURN(const v1::QueryUploadResponse state, stub_->QueryUpload(query));
-    if (state.complete()) {
+    if (state.complete() && state.committed_bytes() == size_bytes) {
       progress(size_bytes);
       return blob;
     }
-    if (state.committed_bytes() < 0 || state.committed_bytes() > size_bytes) {
-      return absl::InternalError(absl::StrCat("the server claims to hold ", state.committed_bytes(),
-                                              " of ", size_bytes, " bytes of ", path));
+    // What is stored under the digest with another size is damaged: a new upload replaces it.
+    const int64_t committed = state.complete() ? 0 : state.committed_bytes();
+    if (committed < 0 || committed > size_bytes) {
+      return absl::InternalError(absl::StrCat("the server claims to hold ", committed, " of ",
+                                              size_bytes, " bytes of ", path));
     }
-    if (state.committed_bytes() > best) {
-      best = state.committed_bytes();
+    if (committed > best) {
+      best = committed;
       backoff.Reset();
     }
     v1::UploadHeader header;
     header.set_digest(digest);
     header.set_size_bytes(size_bytes);
-    header.set_offset(state.committed_bytes());
-    absl::string_view rest = file.view().substr(static_cast<size_t>(state.committed_bytes()));
+    header.set_offset(committed);
+    absl::string_view rest = file.view().substr(static_cast<size_t>(committed));
     const absl::StatusOr<v1::Blob> stored =
         stub_->UploadBlob(header, [&]() -> absl::StatusOr<absl::string_view> {
           const absl::string_view chunk =

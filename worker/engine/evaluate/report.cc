@@ -7,7 +7,10 @@
 #include "absl/strings/str_join.h"
 #include "common/build_info.h"
 #include "common/recipe/text.h"
+#include "common/report/advice.h"
+#include "worker/engine/evaluate/constraints.h"
 #include "worker/engine/evaluate/layer_summary.h"
+#include "worker/engine/evaluate/report_evaluation.h"
 
 namespace lathe::engine {
 namespace {
@@ -47,6 +50,8 @@ json Figures(const ModelFigures& f) {
       {"macs_incomplete", f.inference.macs_incomplete},
       {"activation_bytes", f.inference.activation_bytes},
       {"constant_bytes_read", f.inference.constant_bytes},
+      {"peak_activation_bytes",
+       f.peak_activation_bytes < 0 ? json(nullptr) : json(f.peak_activation_bytes)},
       {"energy_pj", std::round(energy.total())},
       {"energy",
        {{"arithmetic_pj", std::round(energy.arithmetic_pj)},
@@ -130,6 +135,18 @@ json StepsJson(const ReportInput& input) {
   return steps;
 }
 
+const char* KindName(ReportKind kind) {
+  switch (kind) {
+    case ReportKind::kCompression:
+      return "compression";
+    case ReportKind::kEvaluation:
+      return "evaluation";
+    case ReportKind::kComparison:
+      return "comparison";
+  }
+  return "";
+}
+
 json InputsJson(const ReportInput& input) {
   json files = json::array();
   for (const InputFile& f : input.files) {
@@ -137,7 +154,8 @@ json InputsJson(const ReportInput& input) {
   }
   json datasets = json::array();
   for (const InputDataset& d : input.datasets) {
-    datasets.push_back({{"role", d.role}, {"name", d.name}, {"sha256", d.sha256}, {"used", false}});
+    datasets.push_back({{"role", d.role}, {"name", d.name}, {"sha256", d.sha256},
+                        {"used", input.evaluation.has_value()}});
   }
   return {{"files", std::move(files)}, {"datasets", std::move(datasets)}};
 }
@@ -151,11 +169,16 @@ json TimingsJson(const ReportInput& input) {
   return timings;
 }
 
+json WithAdvice(json report) {
+  report["advice"] = NextSteps(report);
+  return report;
+}
+
 // Warnings that the figures themselves give rise to.
 void AddWarnings(const ReportInput& input, std::vector<std::string>* warnings) {
   const int64_t before = input.before.files.file_bytes;
   const int64_t after = input.after.files.file_bytes;
-  if (after > before) {
+  if (after > before && input.kind == ReportKind::kCompression) {
     warnings->push_back(absl::StrCat("the result is larger than the input (", after, " against ",
                                      before, " bytes); the layers tell where the bytes are"));
   }
@@ -171,7 +194,7 @@ void AddWarnings(const ReportInput& input, std::vector<std::string>* warnings) {
 
 }  // namespace
 
-std::string ReportJson(const ReportInput& input) {
+Report MakeReport(const ReportInput& input) {
   std::vector<std::string> warnings = input.warnings;
   AddWarnings(input, &warnings);
   json layers = json::array();
@@ -181,7 +204,8 @@ std::string ReportJson(const ReportInput& input) {
   const json before = Figures(input.before);
   const json after = Figures(input.after);
   const Inference& inference = input.before.inference;
-  const json report = {{"schema_version", 1},
+  json report = {{"schema_version", 1},
+                 {"kind", KindName(input.kind)},
                        {"build_id", BuildId()},
                        {"seed", input.recipe.seed},
                        {"recipe", json::parse(CanonicalJson(input.recipe))},
@@ -199,7 +223,19 @@ std::string ReportJson(const ReportInput& input) {
                        {"notes", input.notes},
                        {"warnings", warnings},
                        {"timings", TimingsJson(input)}};
-  return report.dump(1, ' ', false, json::error_handler_t::replace);
+  if (input.kind == ReportKind::kEvaluation) {
+    report.erase("after");
+    report.erase("ratios");
+  }
+  if (input.evaluation) AddEvaluation(*input.evaluation, &report);
+  Report made;
+  if (!input.constraints.empty()) {
+    const std::vector<ConstraintResult> judged = JudgeConstraints(input.constraints, report);
+    report["constraints"] = ConstraintsJson(judged);
+    made.rejected = MissedConstraints(judged);
+  }
+  made.json = WithAdvice(report).dump(1, ' ', false, json::error_handler_t::replace);
+  return made;
 }
 
 }  // namespace lathe::engine

@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/recipe/recipe.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/evaluate/energy.h"
+#include "worker/engine/evaluate/evaluation.h"
 #include "worker/engine/evaluate/file_size.h"
 #include "worker/engine/evaluate/weight_error.h"
 #include "worker/engine/methods/method.h"
@@ -27,6 +29,7 @@ struct ModelFigures {
   int64_t ir_version = 0;
   // Of `inference.values`, nothing is kept.
   Inference inference;
+  int64_t peak_activation_bytes = -1;  // measured; -1: the model was not run
 };
 
 struct StepRecord {
@@ -38,7 +41,14 @@ struct StepRecord {
   double seconds = 0;
 };
 
+enum class ReportKind {
+  kCompression,
+  kEvaluation,  // of one model: `before` alone
+  kComparison,  // of two
+};
+
 struct ReportInput {
+  ReportKind kind = ReportKind::kCompression;
   Recipe recipe;
   std::vector<InputFile> files;
   std::vector<InputDataset> datasets;
@@ -50,10 +60,20 @@ struct ReportInput {
   std::vector<std::string> notes;
   std::vector<std::string> warnings;
   std::map<std::string, double> timings;  // seconds by phase
+  std::optional<EvaluationOutcome> evaluation;
+  std::map<std::string, double> constraints;  // by name
 };
 
-// Deterministic but for what stands under "timings". Without NaN or infinity.
-std::string ReportJson(const ReportInput& input);
+struct Report {
+  std::string json;
+  // Which constraints are not met, and why; "" when all are.
+  std::string rejected;
+};
+
+// Deterministic but for what stands under "timings" and "latency". Without NaN or infinity.
+Report MakeReport(const ReportInput& input);
+// Its JSON alone.
+inline std::string ReportJson(const ReportInput& input) { return MakeReport(input).json; }
 
 // The same for people, made from the JSON so that the two cannot disagree.
 std::string ReportText(const std::string& report_json);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "worker/engine/evaluate/report.h"
+#include "worker/engine/evaluate/report_text_evaluation.h"
 #include "worker/engine/evaluate/text_table.h"
 
 namespace lathe::engine {
@@ -45,14 +46,21 @@ std::string Summary(const json& report) {
       {"macs", "MACs"},
       {"energy_pj", "energy, pJ (estimate)"},
   };
+  // An evaluation of one model has nothing to compare.
+  const bool two = report.contains("after");
   std::vector<std::vector<std::string>> rows = {{"", "before", "after", "ratio"}};
+  if (!two) rows = {{"", "model"}};
   for (const Line& line : kLines) {
-    const json& ratio = report["ratios"][line.key];
     const auto number = [&](const char* side) {
       const double value = report[side][line.key].get<double>();
       return value < 9e18 ? GroupDigits(static_cast<int64_t>(value))
                           : absl::StrFormat("%.3g", value);
     };
+    if (!two) {
+      rows.push_back({line.label, number("before")});
+      continue;
+    }
+    const json& ratio = report["ratios"][line.key];
     rows.push_back({line.label, number("before"), number("after"),
                     ratio.is_number() ? absl::StrFormat("%.2fx", ratio.get<double>()) : "-"});
   }
@@ -133,7 +141,9 @@ void AddAssumptions(const json& report, std::vector<std::string>* notes) {
   for (const json& assumption : report["assumptions"]) {
     notes->push_back(absl::StrCat("assumed: ", Text(assumption)));
   }
-  if (report["before"]["gzip_sampled"].get<bool>() || report["after"]["gzip_sampled"].get<bool>()) {
+  const bool sampled_after =
+      report.contains("after") && report["after"]["gzip_sampled"].get<bool>();
+  if (report["before"]["gzip_sampled"].get<bool>() || sampled_after) {
     notes->push_back("gzip bytes of large files are estimated from a sample");
   }
 }
@@ -142,7 +152,7 @@ void AddAssumptions(const json& report, std::vector<std::string>* notes) {
 
 std::string ReportText(const std::string& report_json) {
   const json report = json::parse(report_json);
-  std::string out = absl::StrCat(Summary(report), Layers(report), Skipped(report));
+  std::string out = absl::StrCat(Summary(report), EvaluationText(report), Layers(report), Skipped(report));
   std::vector<std::string> notes;
   for (const json& step : report["steps"]) {
     for (const json& note : step["notes"]) {
@@ -155,6 +165,11 @@ std::string ReportText(const std::string& report_json) {
   std::vector<std::string> warnings;
   for (const json& warning : report["warnings"]) warnings.push_back(Text(warning));
   absl::StrAppend(&out, Lines("warnings", warnings));
+  std::vector<std::string> advice;
+  if (report.contains("advice")) {
+    for (const json& sentence : report["advice"]) advice.push_back(Text(sentence));
+  }
+  absl::StrAppend(&out, Lines("what to try next", advice));
   return out;
 }
 

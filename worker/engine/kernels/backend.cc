@@ -1,15 +1,13 @@
 #include "worker/engine/kernels/backend.h"
 
+#include "worker/engine/kernels/onednn_backend.h"
+#include "worker/engine/kernels/reference_backend.h"
+
 namespace lathe::engine {
-namespace {
 
-class ReferenceBackend : public Backend {
- public:
-  absl::string_view name() const override { return "reference"; }
-};
-
-}  // namespace
-
-std::unique_ptr<Backend> MakeBackend(BackendKind) { return std::make_unique<ReferenceBackend>(); }
+std::unique_ptr<Backend> MakeBackend(BackendKind kind) {
+  if (kind == BackendKind::kReference) return MakeReferenceBackend();
+  return MakeOneDnnBackend();
+}
 
 }  // namespace lathe::engine

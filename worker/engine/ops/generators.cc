@@ -56,7 +56,8 @@ bool InferConstantOfShape(OpContext& ctx) {
   DType dtype = DType::kFloat;
   ValueFact fill;
   const Attribute* value = ctx.node().FindAttribute("value");
-  if (value != nullptr && value->tensors.size() == 1) {
+  if (value != nullptr) {
+    if (value->tensors.size() != 1 || value->tensors[0].size() != 1) return false;
     fill = FactOf(value->tensors[0]);
     dtype = fill.dtype;
   } else {
@@ -150,6 +151,14 @@ bool InferRandom(OpContext& ctx) {
 }
 
 bool InferRandomLike(OpContext& ctx) { return InferEyeLike(ctx); }
+
+bool InferMultinomial(OpContext& ctx) {
+  if (!ctx.Ranked(0) || ctx.Rank(0) != 2) return false;
+  const int64_t samples = ctx.node().IntAttribute("sample_size", 1);
+  if (samples < 0) return false;
+  ctx.Set(0, static_cast<DType>(ctx.node().IntAttribute("dtype", 6)), {ctx.Dims(0)[0], samples});
+  return true;
+}
 
 bool InferWindow(OpContext& ctx) {
   const auto size = ctx.Ints(0);

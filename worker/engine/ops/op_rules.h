@@ -30,7 +30,14 @@ bool InferSize(OpContext& ctx);
 bool InferEyeLike(OpContext& ctx);
 bool InferRandom(OpContext& ctx);  // shape attribute
 bool InferRandomLike(OpContext& ctx);
+bool InferMultinomial(OpContext& ctx);
 bool InferWindow(OpContext& ctx);  // HannWindow and the like
+
+// loss.cc
+bool InferLoss(OpContext& ctx);  // over classes
+
+// text.cc
+bool InferTfIdfVectorizer(OpContext& ctx);
 
 // layout.cc
 bool InferReshape(OpContext& ctx);
@@ -45,6 +52,14 @@ bool InferSpaceToDepth(OpContext& ctx);
 bool InferConcat(OpContext& ctx);
 bool InferSplit(OpContext& ctx);
 bool InferSlice(OpContext& ctx);
+// What Slice takes of an axis of `extent` elements: `count` of them, from `first` on, each `step`
+// past the one before. step != 0.
+struct SliceRange {
+  int64_t first = 0;
+  int64_t step = 1;
+  int64_t count = 0;
+};
+SliceRange ResolveSlice(int64_t start, int64_t end, int64_t step, int64_t extent);
 bool InferPad(OpContext& ctx);
 bool InferTile(OpContext& ctx);
 bool InferExpand(OpContext& ctx);

@@ -89,6 +89,7 @@ constexpr OpRule kRules[] = {
     {kOnnx, "Softplus", InferSame, nullptr},
     {kOnnx, "Softsign", InferSame, nullptr},
     {kOnnx, "Sqrt", InferUnaryMath, nullptr},
+    {kOnnx, "StringConcat", InferBroadcast, nullptr},
     {kOnnx, "Sub", InferBroadcast, nullptr},
     {kOnnx, "Sum", InferBroadcast, nullptr},
     {kOnnx, "SwiGLU", InferSame, nullptr},
@@ -127,6 +128,7 @@ constexpr OpRule kRules[] = {
     {kOnnx, "EyeLike", InferEyeLike, nullptr},
     {kOnnx, "HammingWindow", InferWindow, nullptr},
     {kOnnx, "HannWindow", InferWindow, nullptr},
+    {kOnnx, "Multinomial", InferMultinomial, nullptr},
     {kOnnx, "RandomNormal", InferRandom, nullptr},
     {kOnnx, "RandomNormalLike", InferRandomLike, nullptr},
     {kOnnx, "RandomUniform", InferRandom, nullptr},
@@ -179,6 +181,11 @@ constexpr OpRule kRules[] = {
     {kOnnx, "ReduceProd", InferReduce, nullptr},
     {kOnnx, "ReduceSum", InferReduce, nullptr},
     {kOnnx, "ReduceSumSquare", InferReduce, nullptr},
+
+    // Losses and text.
+    {kOnnx, "NegativeLogLikelihoodLoss", InferLoss, nullptr},
+    {kOnnx, "SoftmaxCrossEntropyLoss", InferLoss, nullptr},
+    {kOnnx, "TfIdfVectorizer", InferTfIdfVectorizer, nullptr},
 
     // Windows.
     {kOnnx, "AveragePool", InferPool, nullptr},

@@ -74,6 +74,21 @@ bool InferSplit(OpContext& ctx) {
   return true;
 }
 
+SliceRange ResolveSlice(int64_t start, int64_t end, int64_t step, int64_t extent) {
+  const Wide from = Wide{start} + (start < 0 ? extent : 0);
+  const Wide to = Wide{end} + (end < 0 ? extent : 0);
+  const Wide highest = step > 0 ? Wide{extent} : std::max<Wide>(Wide{extent} - 1, 0);
+  const Wide first = std::clamp<Wide>(from, 0, highest);
+  const Wide last = std::clamp<Wide>(to, step > 0 ? 0 : -1, step > 0 ? extent : Wide{extent} - 1);
+  const Wide span = step > 0 ? last - first : first - last;
+  const Wide pace = step > 0 ? Wide{step} : -Wide{step};
+  SliceRange range;
+  range.first = static_cast<int64_t>(first);
+  range.step = step;
+  range.count = span <= 0 || extent == 0 ? 0 : static_cast<int64_t>((span + pace - 1) / pace);
+  return range;
+}
+
 bool InferSlice(OpContext& ctx) {
   if (!ctx.Ranked(0)) return false;
   std::optional<std::vector<int64_t>> starts;
@@ -109,18 +124,9 @@ bool InferSlice(OpContext& ctx) {
     const int64_t step = steps ? (*steps)[i] : 1;
     if (!axis || step == 0) return false;
     const int64_t extent = ctx.Dims(0)[*axis];
-    Wide start = (*starts)[i];
-    Wide end = (*ends)[i];
-    if (start < 0) start += extent;
-    if (end < 0) end += extent;
-    const Wide low = step > 0 ? 0 : -1;
-    const Wide high = step > 0 ? extent : extent - 1;
-    start = std::clamp<Wide>(start, 0, high < 0 ? 0 : high);
-    end = std::clamp<Wide>(end, low, step > 0 ? Wide{extent} : Wide{extent} - 1);
-    const Wide span = step > 0 ? end - start : start - end;
-    const Wide pace = step > 0 ? Wide{step} : -Wide{step};
-    dims[*axis] = span <= 0 || extent == 0 ? 0 : static_cast<int64_t>((span + pace - 1) / pace);
-    first[*axis] = static_cast<int64_t>(start);
+    const SliceRange range = ResolveSlice((*starts)[i], (*ends)[i], step, extent);
+    dims[*axis] = range.count;
+    first[*axis] = range.first;
     stride[*axis] = step;
   }
   ValueFact& out = ctx.Set(0, ctx.In(0).dtype, dims);

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,9 +33,12 @@ struct ExecutorOptions {
   int64_t max_node_visits = 50'000'000;
   // Asked now and then; true ends the run as CANCELLED. For time budgets too.
   std::function<bool()> cancelled;
-  // Called with each output of each node that runs, in order; `node` is of the model as it is run
-  // (as given when `optimize` is off). The value is valid during the call.
-  std::function<void(const Node& node, size_t output, const Value& value)> observe;
+  // Called after each node that runs, in order, with its inputs and outputs in plain layout; `node`
+  // is of the model as it is run (as given when `optimize` is off). The values are valid during the
+  // call. With it, nothing is computed in place. An error ends the run.
+  std::function<absl::Status(const Node& node, std::span<const Value> inputs,
+                             std::span<const Value> outputs)>
+      observe;
 };
 
 class Executor {

@@ -72,6 +72,9 @@ absl::Status Machine::RunInstruction(const Instruction& instruction, Frame& fram
     inputs.push_back(instruction.takes[i] ? std::move(frame.slots[ref.index]) : Lookup(ref, frame));
     if (instruction.takes[i]) frame.slots[ref.index] = Value();
   }
+  // Shared, so that they outlive the node.
+  std::vector<Value> seen;
+  if (options_.observe) seen = inputs;
   std::vector<Value> outputs;
   absl::Status status;
   if (instruction.kind == Instruction::Kind::kOperator) {
@@ -107,8 +110,16 @@ absl::Status Machine::RunInstruction(const Instruction& instruction, Frame& fram
     if (results.ok()) outputs = *std::move(results);
   }
   if (!status.ok()) return AtNode(status, *instruction.node);
+  if (options_.observe) {
+    for (std::vector<Value>* values : {&seen, &outputs}) {
+      for (Value& value : *values) {
+        if (!value.IsTensor()) continue;
+        ASSIGN_OR_RETURN(value, ToPlain(value, memory_));
+      }
+    }
+    RETURN_IF_ERROR(options_.observe(*instruction.node, seen, outputs));
+  }
   for (size_t i = 0; i < instruction.outputs.size() && i < outputs.size(); ++i) {
-    if (options_.observe) options_.observe(*instruction.node, i, outputs[i]);
     if (instruction.outputs[i] >= 0) frame.slots[instruction.outputs[i]] = std::move(outputs[i]);
   }
   for (const int slot : instruction.releases) frame.slots[slot] = Value();

@@ -23,6 +23,31 @@ std::string Refusal(const JobFlags& flags) {
   return std::string(job.status().message());
 }
 
+TEST(JobFlags, SectionsComeFromFlags) {
+  JobFlags flags = Step("fp16");
+  flags.evaluate = {"task=classification,top_k=3", "latency=false"};
+  flags.preprocess = {"mean=0.5|1,resize=32|48"};
+  flags.split = {"test=0.25"};
+  flags.constraints = {"max_accuracy_drop=0.01", "max_file_bytes=1000"};
+  const auto job = flags.ToJob();
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->recipe().evaluate().top_k(), 3);
+  EXPECT_FALSE(job->recipe().evaluate().latency());
+  EXPECT_EQ(job->recipe().preprocess().mean_size(), 2);
+  EXPECT_EQ(job->recipe().preprocess().resize(1), 48);
+  EXPECT_EQ(job->recipe().split().test(), 0.25);
+  EXPECT_EQ(job->recipe().constraints().max_file_bytes(), 1000);
+  flags.constraints = {"max_acuracy_drop=0.01"};
+  EXPECT_THAT(Refusal(flags), HasSubstr("did you mean \"max_accuracy_drop\""));
+}
+
+TEST(JobFlags, AFileMayHaveAnEqualsSignInItsName) {
+  const lathe::testing::TempFolder folder;
+  JobFlags flags = Step("fp16");
+  flags.data = {folder.Write("a=b.npz", ""), "all=" + folder.Write("c.npz", "")};
+  EXPECT_TRUE(flags.ToJob().ok());
+}
+
 TEST(JobFlags, StepsBindingsLabelsAndBoundsBecomeAJob) {
   JobFlags flags = Step("quantize_weights:bits=4,granularity=group");
   flags.steps.push_back("fp16");
@@ -68,6 +93,8 @@ TEST(JobFlags, WrongOnesAreRefusedWithTheFlagOrFile) {
   run.max_run = "long";
   EXPECT_THAT(Refusal(run), HasSubstr("--max-run long"));
   JobFlags data = Step("fp16");
+  data.data = {"tset=/nonexistent/d.npz"};
+  EXPECT_THAT(Refusal(data), HasSubstr("did you mean \"test\""));
   data.data = {"test=/nonexistent/d.npz"};
   EXPECT_THAT(Refusal(data), HasSubstr("/nonexistent/d.npz"));
   EXPECT_THAT(Refusal(Step("quantize_weights:bits=9")), HasSubstr("[2, 8]"));

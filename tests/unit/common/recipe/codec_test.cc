@@ -6,6 +6,7 @@
 
 #include "common/recipe/catalogue.h"
 #include "common/recipe/text.h"
+#include "common/recipe/validate.h"
 #include "proto/recipe_codec.h"
 
 namespace lathe {
@@ -14,7 +15,10 @@ namespace {
 using google::protobuf::FieldDescriptor;
 
 ParamType TypeOf(const FieldDescriptor* field) {
-  if (field->is_repeated()) return ParamType::kStringList;
+  if (field->is_repeated()) {
+    return field->cpp_type() == FieldDescriptor::CPPTYPE_STRING ? ParamType::kStringList
+                                                                : ParamType::kNumberList;
+  }
   switch (field->cpp_type()) {
     case FieldDescriptor::CPPTYPE_BOOL:
       return ParamType::kBool;
@@ -27,23 +31,55 @@ ParamType TypeOf(const FieldDescriptor* field) {
   }
 }
 
+void ExpectSameParameters(const google::protobuf::Descriptor* message, const MethodSpec& method) {
+  ASSERT_EQ(static_cast<size_t>(message->field_count()), method.params.size()) << method.name;
+  for (int j = 0; j < message->field_count(); ++j) {
+    const FieldDescriptor* field = message->field(j);
+    const ParamSpec* spec = method.Find(field->name());
+    ASSERT_NE(spec, nullptr) << method.name << "." << field->name();
+    EXPECT_EQ(spec->type, TypeOf(field)) << method.name << "." << field->name();
+    // Without presence a default could not be told from a given zero.
+    EXPECT_TRUE(field->is_repeated() || field->has_presence())
+        << method.name << "." << field->name();
+  }
+}
+
+TEST(RecipeCodec, SectionsAndProtoAgree) {
+  int sections = 0;
+  const auto* recipe = v1::Recipe::descriptor();
+  for (int i = 0; i < recipe->field_count(); ++i) {
+    const FieldDescriptor* field = recipe->field(i);
+    if (field->is_repeated() || field->message_type() == nullptr) continue;
+    ++sections;
+    const MethodSpec* section = FindSection(field->name());
+    ASSERT_NE(section, nullptr) << field->name();
+    ExpectSameParameters(field->message_type(), *section);
+  }
+  EXPECT_EQ(static_cast<size_t>(sections), Sections().size());
+}
+
+TEST(RecipeCodec, SectionsKeepWhatWasGiven) {
+  const Recipe recipe = *ParseRecipe(
+      "steps: [fp16]\n"
+      "preprocess: {scale: 0.5, mean: [0.1, 2], std: 3, layout: NHWC, resize: [32, 48]}\n"
+      "evaluate: {task: none, top_k: 3, latency: false}\n"
+      "constraints: {max_file_bytes: 9000000000, min_sqnr_db: -3}\n");
+  ASSERT_TRUE(ValidateRecipe(recipe).empty());
+  const absl::StatusOr<v1::Recipe> proto = RecipeToProto(recipe);
+  ASSERT_TRUE(proto.ok()) << proto.status();
+  EXPECT_EQ(proto->preprocess().resize(1), 48);
+  EXPECT_EQ(proto->constraints().max_file_bytes(), 9000000000);
+  EXPECT_FALSE(proto->has_split());
+  EXPECT_EQ(CanonicalJson(RecipeFromProto(*proto)), CanonicalJson(recipe));
+}
+
 TEST(RecipeCodec, CatalogueAndProtoAgree) {
   const auto* oneof = v1::Step::descriptor()->FindOneofByName("method");
   ASSERT_EQ(static_cast<size_t>(oneof->field_count()), Catalogue().size());
   for (int i = 0; i < oneof->field_count(); ++i) {
     const MethodSpec* method = FindMethod(oneof->field(i)->name());
     ASSERT_NE(method, nullptr) << oneof->field(i)->name();
-    const auto* message = oneof->field(i)->message_type();
-    ASSERT_EQ(static_cast<size_t>(message->field_count()), method->params.size()) << method->name;
-    for (int j = 0; j < message->field_count(); ++j) {
-      const FieldDescriptor* field = message->field(j);
-      const ParamSpec* spec = method->Find(field->name());
-      ASSERT_NE(spec, nullptr) << method->name << "." << field->name();
-      EXPECT_EQ(spec->type, TypeOf(field)) << method->name << "." << field->name();
-      // Without presence a default could not be told from a given zero.
-      EXPECT_TRUE(field->is_repeated() || field->has_presence())
-          << method->name << "." << field->name();
-    }
+    ExpectSameParameters(oneof->field(i)->message_type(), *method);
   }
 }
 

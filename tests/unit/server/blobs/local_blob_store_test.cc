@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "common/digest.h"
@@ -48,6 +49,22 @@ TEST_F(LocalBlobStoreTest, PutThenRead) {
   EXPECT_EQ(ReasonOf(ReadBlob(*store_, digest, 100).status()), "BLOB_TOO_LARGE");
   ASSERT_TRUE(PutBlob(*store_, Sha256Hex(""), "").ok());
   EXPECT_EQ(*ReadBlob(*store_, Sha256Hex(""), 10), "");
+}
+
+TEST_F(LocalBlobStoreTest, AnUploadReplacesAStoredFileThatWasDamaged) {
+  const std::string content = Content(100'000);
+  const std::string digest = Sha256Hex(content);
+  const std::string path = root_ + "/blobs/" + digest.substr(0, 2) + "/" + digest;
+  std::string changed = content;
+  changed[50'000] = static_cast<char>(changed[50'000] ^ 1);
+  for (const std::string& damaged : {content.substr(0, 99'999), content + "x", changed}) {
+    ASSERT_TRUE(PutBlob(*store_, digest, content).ok());
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << damaged;
+    ASSERT_EQ(*ReadBlob(*store_, digest, 1'000'000), damaged);
+    EXPECT_EQ(IsStored(*store_, digest, 100'000), damaged.size() == content.size());
+    ASSERT_TRUE(PutBlob(*store_, digest, content).ok());
+    EXPECT_EQ(*ReadBlob(*store_, digest, 1'000'000), content);
+  }
 }
 
 TEST_F(LocalBlobStoreTest, AnUploadCutAtEveryChunkResumesAlsoAfterARestart) {

@@ -32,6 +32,34 @@ TEST_F(JobCreation, ANewJobIsPendingWithItsDefinitionAndDefaults) {
   EXPECT_EQ(observer_.Of("submitted"), 1);
 }
 
+// Event 1 is not stored; it has to say the same whenever it is asked for.
+TEST_F(JobCreation, TheFirstEventIsTheJobAsItWasMadeWhateverBecameOfIt) {
+  CreateJobArgs args = Args(MakeModelNamed());
+  args.job.set_priority(3);
+  (*args.job.mutable_labels())["who"] = "me";
+  const absl::StatusOr<v1::Job> created = jobs_->CreateJob(args);
+  ASSERT_TRUE(created.ok()) << created.status();
+  const auto first = [&]() -> v1::JobEvent {
+    const absl::StatusOr<EventBatch> batch = jobs_->NextEvents(created->name(), 0, {});
+    if (!batch.ok() || batch->events.empty()) return {};
+    return batch->events[0];
+  };
+  const v1::JobEvent event = first();
+  EXPECT_EQ(event.sequence(), 1);
+  EXPECT_EQ(event.time().seconds(), created->create_time().seconds());
+  EXPECT_EQ(event.state_change().SerializeAsString(), created->SerializeAsString());
+
+  const v1::Attempt attempt = Lease();
+  EXPECT_EQ(first().SerializeAsString(), event.SerializeAsString());
+  ASSERT_TRUE(jobs_->CompleteAttempt(Success(attempt)).ok());
+  ASSERT_EQ(Get(created->name()).state(), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(first().SerializeAsString(), event.SerializeAsString());
+
+  const absl::StatusOr<EventBatch> rest = jobs_->NextEvents(created->name(), 1, {});
+  ASSERT_TRUE(rest.ok() && !rest->events.empty());
+  EXPECT_EQ(rest->events[0].sequence(), 2);
+}
+
 TEST_F(JobCreation, MissingModelAndDatasetAreNamedWithTheirField) {
   auto job = jobs_->CreateJob(Args("models/none"));
   EXPECT_EQ(job.status().code(), absl::StatusCode::kFailedPrecondition);

@@ -38,6 +38,26 @@ TEST_F(JobServiceTest, AWaitThatRunsOutAnswersWithTheJobAsItIs) {
   EXPECT_EQ(job->state(), v1::JOB_STATE_PENDING);
 }
 
+TEST_F(JobServiceTest, AFreedSlotGetsTheNextJobInTheCallThatIsHeld) {
+  Submit();
+  const v1::Attempt first = Lease();
+  const std::string next = Submit();
+  v1::SynchronizeRequest request;
+  request.set_worker_id("w1");
+  request.set_slots(1);
+  request.add_running()->set_job(first.job());
+  request.mutable_running(0)->set_lease_token(first.lease_token());
+  const absl::Time begin = absl::Now();
+  absl::StatusOr<v1::SynchronizeResponse> response;
+  std::thread held([&] { response = jobs_->Synchronize(request, {absl::Seconds(60), nullptr}); });
+  ASSERT_TRUE(jobs_->CompleteAttempt(Success(first)).ok());
+  held.join();
+  ASSERT_TRUE(response.ok()) << response.status();
+  ASSERT_EQ(response->start_size(), 1);
+  EXPECT_EQ(response->start(0).job(), next);
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(60)) << "only when the call ran out";
+}
+
 TEST_F(JobServiceTest, HigherPriorityRunsFirst) {
   Submit();
   CreateJobArgs urgent = Args(MakeModelNamed());

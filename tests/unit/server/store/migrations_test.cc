@@ -8,10 +8,14 @@
 #include "SQLiteCpp/Column.h"
 #include "SQLiteCpp/Database.h"
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "tests/unit/server/store/store_test_util.h"
 
 namespace lathe::server {
 namespace {
+
+// The version from which on a job's position does not come from AUTOINCREMENT.
+constexpr size_t kJobOrdersVersion = 3;
 
 SQLite::Database OpenRaw(const std::string& path) {
   return SQLite::Database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
@@ -75,11 +79,29 @@ TEST(Migrations, EveryOldVersionArrivesAtTheSameTablesWithItsData) {
       insert.bind(1, body.data(), static_cast<int>(body.size()));
       insert.bind(2, attempt.data(), static_cast<int>(attempt.size()));
       insert.exec();
+      db.exec("INSERT INTO events VALUES(1, 1, 1, x'')");
+      // The newest job was deleted; its position, 9, is not to be given again.
+      if (version < kJobOrdersVersion) {
+        db.exec("UPDATE sqlite_sequence SET seq = 9 WHERE name = 'jobs'");
+      } else {
+        db.exec("UPDATE counters SET value = 9 WHERE name = 'job_order'");
+      }
     }
     {
       const auto store = OpenOrDie(path);
       ASSERT_NE(store, nullptr);
       EXPECT_TRUE(HasJob(*store, "jobs/old"));
+      std::vector<v1::JobEvent> events;
+      ASSERT_TRUE(store
+                      ->Read([&](ReadTransaction& tx) -> absl::Status {
+                        ASSIGN_OR_RETURN(events, tx.EventsAfter("jobs/old", 0, 10));
+                        return absl::OkStatus();
+                      })
+                      .ok());
+      EXPECT_EQ(events.size(), 1u);
+      JobRecord next = MakeJob("jobs/new");
+      ASSERT_TRUE(store->Write([&](WriteTransaction& tx) { return tx.InsertJob(&next); }).ok());
+      EXPECT_EQ(next.order, 10);
       // A table of the newest step works.
       EXPECT_TRUE(store->Write([](WriteTransaction& tx) { return tx.PutResult("key", {}); }).ok());
     }

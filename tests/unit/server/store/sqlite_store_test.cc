@@ -6,6 +6,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -185,6 +186,19 @@ TEST_F(SqliteStoreTest, AFailedTransactionKeepsNothing) {
 
 // Holds the writer in one transaction until others have queued, so that they surely share the next
 // commit.
+// Another caller's thread may run the work, so its exception must end where it was thrown.
+TEST_F(SqliteStoreTest, AWriteThatThrowsKeepsNothingAndTheStoreGoesOn) {
+  const absl::Status thrown = store_->Write([](WriteTransaction& tx) -> absl::Status {
+    JobRecord record = MakeJob("jobs/half");
+    EXPECT_TRUE(tx.InsertJob(&record).ok());
+    throw std::runtime_error("a bug");
+  });
+  EXPECT_EQ(thrown.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(thrown.message()), ::testing::HasSubstr("a bug"));
+  EXPECT_FALSE(HasJob(*store_, "jobs/half"));
+  EXPECT_TRUE(InsertJob(*store_, MakeJob("jobs/whole")).ok());
+}
+
 TEST_F(SqliteStoreTest, WritesThatWaitShareACommitAndAFailureUndoesOnlyItself) {
   store_.reset();
   SqliteStoreOptions options;
@@ -389,6 +403,25 @@ TEST_F(SqliteStoreTest, DeletingAJobTakesItsEvents) {
                     return tx.AppendEvent("jobs/1", event);  // its sequence is free
                   })
                   .ok());
+}
+
+TEST_F(SqliteStoreTest, ThePositionOfADeletedJobIsNeverGivenAgain) {
+  const auto insert = [&](const char* name, v1::AttemptKind kind) {
+    JobRecord record = MakeJob(name);
+    record.kind = kind;
+    EXPECT_TRUE(store_->Write([&](WriteTransaction& tx) { return tx.InsertJob(&record); }).ok());
+    return record.order;
+  };
+  insert("jobs/1", v1::ATTEMPT_KIND_COMPRESS);
+  const int64_t newest = insert("jobs/2", v1::ATTEMPT_KIND_COMPRESS);
+  ASSERT_TRUE(store_->Write([](WriteTransaction& tx) { return tx.DeleteJob("jobs/2"); }).ok());
+  // Also after a restart, which has nothing but the file to know it from.
+  store_.reset();
+  store_ = OpenOrDie(folder_.File("db"));
+  const int64_t internal = insert("jobs/3", v1::ATTEMPT_KIND_INSPECT);
+  EXPECT_GT(internal, newest);
+  ASSERT_TRUE(store_->Write([](WriteTransaction& tx) { return tx.DeleteInternalJobs(); }).ok());
+  EXPECT_GT(insert("jobs/4", v1::ATTEMPT_KIND_COMPRESS), internal);
 }
 
 TEST_F(SqliteStoreTest, OrphanRequestsGoAndOthersStay) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <string>
 #include <vector>
 
 namespace lathe::worker {
@@ -59,6 +61,20 @@ TEST(Config, HelpAndVersionEndWell) {
     EXPECT_THAT(::testing::internal::GetCapturedStdout(), HasSubstr("lathe-worker"));
     EXPECT_FALSE(parsed.config.has_value());
     EXPECT_EQ(parsed.exit_code, 0);
+  }
+}
+
+TEST(Config, HelpNamesUnitsAndExitCodesAndNothingOfThisMachine) {
+  ::testing::internal::CaptureStdout();
+  Parse({"--help"});
+  const std::string help = ::testing::internal::GetCapturedStdout();
+  for (const char* needed : {"HOST:PORT", "SECONDS", "MIB", "Exit codes: 0", "2 wrong usage"}) {
+    EXPECT_THAT(help, HasSubstr(needed));
+  }
+  // Types of the parser's own, and the folder this test runs from.
+  const std::string folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+  for (const std::string& unwanted : {std::string("TEXT"), std::string("INT "), folder}) {
+    EXPECT_THAT(help, ::testing::Not(HasSubstr(unwanted)));
   }
 }
 

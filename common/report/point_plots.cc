@@ -1,0 +1,231 @@
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/report/html.h"
+#include "common/report/number_text.h"
+#include "common/report/plots.h"
+#include "common/report/table.h"
+
+namespace lathe::page {
+namespace {
+
+constexpr double kHeight = 240;  // pixels
+constexpr double kTop = 18;
+constexpr double kBottom = 24;
+constexpr double kLeft = 0.13;  // shares of the width that points lie within
+constexpr double kRight = 0.97;
+constexpr size_t kMaxLabel = 30;  // characters
+
+// The smallest of 1, 2, 5 times a power of ten that divides `range` into at most four.
+double TickStep(double range) {
+  const double power = std::pow(10, std::floor(std::log10(range / 4)));
+  for (const double factor : {1.0, 2.0, 5.0}) {
+    if (factor * power * 4 >= range) return factor * power;
+  }
+  return 10 * power;
+}
+
+// An axis over [low, high], which differ.
+struct Axis {
+  double low = 0;
+  double high = 1;
+
+  static Axis Over(double low, double high, double least_range) {
+    const double room = std::max((high - low) * 0.08, least_range / 2);
+    return {low - room, high + room};
+  }
+  double Share(double value) const { return (value - low) / (high - low); }
+  std::vector<double> Ticks() const {
+    const double step = TickStep(high - low);
+    std::vector<double> ticks;
+    for (double at = std::ceil(low / step) * step; at <= high && ticks.size() < 8; at += step) {
+      ticks.push_back(std::abs(at) < step / 1000 ? 0 : at);
+    }
+    return ticks;
+  }
+};
+
+double PixelY(const Axis& axis, double value) {
+  return kTop + (1 - axis.Share(value)) * (kHeight - kTop - kBottom);
+}
+
+double PercentX(double share) { return 100 * (kLeft + share * (kRight - kLeft)); }
+
+std::string Open(const std::string& what) {
+  return absl::StrCat("<svg class=\"plot\" width=\"100%\" height=\"", kHeight,
+                      "\" role=\"img\" aria-label=\"", Escape(what), "\">\n");
+}
+
+template <typename Label>
+std::string HorizontalGrid(const Axis& axis, Label&& label) {
+  std::string out;
+  for (const double tick : axis.Ticks()) {
+    const double y = PixelY(axis, tick);
+    absl::StrAppendFormat(&out,
+                          "<line class=\"grid\" x1=\"0\" x2=\"100%%\" y1=\"%.1f\" y2=\"%.1f\"/>"
+                          "<text x=\"0\" y=\"%.1f\">%s</text>\n",
+                          y, y, y - 4, Escape(label(tick)));
+  }
+  return out;
+}
+
+// "2 MB", not "2.00 MB".
+std::string TickBytes(double bytes) {
+  std::string text = Bytes(bytes);
+  const size_t space = text.find(' ');
+  const size_t point = text.find('.');
+  if (point == std::string::npos || point > space) return text;
+  size_t end = space;
+  while (text[end - 1] == '0') --end;
+  if (text[end - 1] == '.') --end;
+  return text.erase(end, space - end);
+}
+
+// Puts labels beside, above or below their points, where no point and no earlier label is; one that
+// has no such place is left out, and the table beside the plot has it.
+class Labels {
+ public:
+  Labels(const std::vector<ScatterPoint>& points, const Axis& x_axis, const Axis& y_axis) {
+    for (const ScatterPoint& point : points) {
+      const double x = PercentX(x_axis.Share(point.x)) / 100 * kNominalWidth;
+      const double y = PixelY(y_axis, point.y);
+      taken_.push_back({x - 6, x + 6, y - 6, y + 6});
+    }
+  }
+
+  void Place(const ScatterPoint& point, double x_percent, double y, std::string* out) {
+    const std::string text = Shorten(point.label, kMaxLabel);
+    const double width = kCharacterWidth * static_cast<double>(std::min(text.size(), kMaxLabel));
+    const double x = x_percent / 100 * kNominalWidth;
+    struct Place {
+      double dx, dy;
+      const char* anchor;
+      double left;
+    };
+    const Place places[] = {{10, 4, "start", x + 8},
+                            {-10, 4, "end", x - 8 - width},
+                            {0, -11, "middle", x - width / 2},
+                            {0, 19, "middle", x - width / 2}};
+    for (const Place& place : places) {
+      const Box box{place.left, place.left + width, y + place.dy - 11, y + place.dy + 3};
+      if (box.left < 0 || box.right > kNominalWidth || box.top < 0 || Hits(box)) continue;
+      taken_.push_back(box);
+      absl::StrAppendFormat(out,
+                            "<text class=\"mark%s\" x=\"%.2f%%\" y=\"%.1f\" dx=\"%.0f\" "
+                            "text-anchor=\"%s\">%s</text>\n",
+                            point.kind == ScatterPoint::Kind::kTried ? " extra" : "", x_percent,
+                            y + place.dy, place.dx, place.anchor, Escape(text));
+      return;
+    }
+  }
+
+ private:
+  static constexpr double kNominalWidth = 900;  // pixels; narrow screens show fewer labels
+  static constexpr double kCharacterWidth = 7;
+  struct Box {
+    double left, right, top, bottom;
+  };
+  bool Hits(const Box& box) const {
+    return std::any_of(taken_.begin(), taken_.end(), [&box](const Box& other) {
+      return box.left < other.right && other.left < box.right && box.top < other.bottom &&
+             other.top < box.bottom;
+    });
+  }
+  std::vector<Box> taken_;
+};
+
+std::string Dot(const char* kind, double x_percent, double y, int radius,
+                const std::string& title) {
+  return absl::StrFormat(
+      "<circle class=\"%s\" cx=\"%.2f%%\" cy=\"%.1f\" r=\"%d\"><title>%s</title></circle>", kind,
+      x_percent, y, radius, Escape(title));
+}
+
+}  // namespace
+
+std::string DepthPlot(const std::vector<DepthPoint>& points, const std::string& first,
+                      const std::string& second) {
+  double low = 0;  // 0 dB, where noise is as large as the signal, is always in the picture
+  double high = 0;
+  bool any_first = false;
+  bool any_second = false;
+  for (const DepthPoint& point : points) {
+    any_first |= point.first.has_value();
+    any_second |= point.second.has_value();
+    for (const auto& value : {point.first, point.second}) {
+      if (!value) continue;
+      low = std::min(low, *value);
+      high = std::max(high, *value);
+    }
+  }
+  if (points.size() < 2 || (!any_first && !any_second)) return "";
+  const Axis axis{low, Axis::Over(low, high, 6).high};
+  std::string out = "<p class=\"legend\">";
+  const auto key = [&out](const char* kind, const std::string& label) {
+    absl::StrAppend(&out, "<span class=\"item\"><span class=\"key dot ", kind, "\"></span>",
+                    Escape(label), "</span>");
+  };
+  if (any_first) key("after", first);
+  if (any_second) key("ring", second);
+  absl::StrAppend(&out, "</p>\n",
+                  Open("SQNR by layer, in the model's order; the table has the numbers"),
+                  HorizontalGrid(axis, [](double tick) { return absl::StrCat(tick, " dB"); }));
+  const int radius = points.size() > 150 ? 2 : 4;
+  for (size_t i = 0; i < points.size(); ++i) {
+    const double x = PercentX(static_cast<double>(i) / static_cast<double>(points.size() - 1));
+    const std::string name = Shorten(points[i].name, 80);
+    if (points[i].second) {
+      out += Dot("ring", x, PixelY(axis, *points[i].second), radius,
+                 absl::StrCat(name, ": ", Significant(*points[i].second), " dB, ", second));
+    }
+    if (points[i].first) {
+      out += Dot("after", x, PixelY(axis, *points[i].first), radius,
+                 absl::StrCat(name, ": ", Significant(*points[i].first), " dB, ", first));
+    }
+  }
+  absl::StrAppendFormat(
+      &out,
+      "\n<text x=\"%.1f%%\" y=\"%.0f\">first layer</text>"
+      "<text x=\"%.1f%%\" y=\"%.0f\" text-anchor=\"end\">last layer</text></svg>\n",
+      100 * kLeft, kHeight - 6, 100 * kRight, kHeight - 6);
+  return out;
+}
+
+std::string AccuracyPlot(const std::vector<ScatterPoint>& points) {
+  if (points.size() < 2) return "";
+  double low = points[0].y;
+  double high = points[0].y;
+  double largest = 0;
+  for (const ScatterPoint& point : points) {
+    low = std::min(low, point.y);
+    high = std::max(high, point.y);
+    largest = std::max(largest, point.x);
+  }
+  const Axis y_axis = Axis::Over(low, high, 0.004);
+  const Axis x_axis{0, largest > 0 ? largest * 1.02 : 1};
+  const int decimals = y_axis.high - y_axis.low < 0.04 ? 2 : y_axis.high - y_axis.low < 0.2 ? 1 : 0;
+  std::string out = absl::StrCat(
+      Open("Accuracy against file size; the table has the numbers"),
+      HorizontalGrid(y_axis, [decimals](double tick) { return Percent(tick, decimals); }));
+  for (const double tick : x_axis.Ticks()) {
+    absl::StrAppendFormat(&out, "<text x=\"%.2f%%\" y=\"%.0f\" text-anchor=\"middle\">%s</text>\n",
+                          PercentX(x_axis.Share(tick)), kHeight - 6, TickBytes(tick));
+  }
+  Labels labels(points, x_axis, y_axis);
+  for (const ScatterPoint& point : points) {
+    const bool tried = point.kind == ScatterPoint::Kind::kTried;
+    const char* kind = tried                                       ? "ring"
+                       : point.kind == ScatterPoint::Kind::kBefore ? "before"
+                                                                   : "after";
+    const double x = PercentX(x_axis.Share(point.x));
+    const double y = PixelY(y_axis, point.y);
+    out += Dot(kind, x, y, tried ? 5 : 6,
+               absl::StrCat(point.label, ": ", Percent(point.y), ", ", Bytes(point.x)));
+    labels.Place(point, x, y, &out);
+  }
+  return absl::StrCat(out, "</svg>\n");
+}
+
+}  // namespace lathe::page

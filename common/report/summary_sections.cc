@@ -1,0 +1,324 @@
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/report/bars.h"
+#include "common/report/html.h"
+#include "common/report/json_access.h"
+#include "common/report/number_text.h"
+#include "common/report/sections.h"
+#include "common/report/table.h"
+
+namespace lathe::page {
+namespace {
+
+using nlohmann::json;
+
+constexpr char kArrow[] = " <i>\xE2\x86\x92</i> ";
+
+struct CardKind {
+  const char* key;
+  const char* label;
+  std::string (*text)(double);
+  const char* less;  // "3.91x smaller"
+  const char* more;
+  const char* unit;  // behind the exact number; nullptr when it says nothing more
+};
+
+constexpr CardKind kCards[] = {
+    {"file_bytes", "File", Bytes, "smaller", "larger", "B"},
+    {"gzip_bytes", "File, gzip", Bytes, "smaller", "larger", "B"},
+    {"parameters", "Parameters", Short, "fewer", "more", ""},
+    {"nonzero_parameters", "Non-zero parameters", Short, "fewer", "more", ""},
+    {"macs", "MACs a run", Short, "fewer", "more", ""},
+    {"energy_pj", "Energy a run, estimate", Energy, "less", "more", nullptr},
+    {"peak_activation_bytes", "Peak activation memory", Bytes, "less", "more", "B"},
+};
+
+// "3.91x smaller", "1.20x larger", "unchanged"; "" where a ratio says nothing.
+std::string Change(double before, double after, const char* less, const char* more) {
+  if (before == after) return "unchanged";
+  if (!(before > 0) || !(after > 0)) return "";
+  const double ratio = before / after;
+  // What rounds to 1.00x is told in per cent.
+  if (ratio >= 1) {
+    return ratio < 1.005 ? absl::StrCat(Percent(1 - after / before), " ", less)
+                         : absl::StrCat(Ratio(ratio), " ", less);
+  }
+  return ratio > 1 / 1.005 ? absl::StrCat(Percent(after / before - 1), " ", more)
+                           : absl::StrCat(Ratio(1 / ratio), " ", more);
+}
+
+// As the user wrote it: "0.01", not "0.0100".
+std::string Shortest(double value) { return absl::StrFormat("%.4g", value); }
+
+struct Card {
+  std::string key;
+  std::string label;
+  std::optional<double> before, after;
+  std::string (*text)(double);
+  std::vector<std::string> more;  // lines below, plain text
+  bool bars = true;
+};
+
+std::string CardHtml(const Card& card) {
+  const auto side = [&card](const std::optional<double>& value) {
+    return value ? Escape(card.text(*value)) : std::string("not known");
+  };
+  std::string out =
+      absl::StrCat("<article class=\"card\" data-key=\"", card.key, "\"><h3>", Escape(card.label),
+                   "</h3>\n<p class=\"figure\"><span class=\"old\">", side(card.before), "</span>",
+                   kArrow, "<strong>", side(card.after), "</strong></p>\n");
+  if (card.bars && card.before && card.after) {
+    out += PairOfBars(std::max(*card.before, 0.0), std::max(*card.after, 0.0),
+                      std::max(*card.before, *card.after));
+  }
+  for (const std::string& line : card.more)
+    absl::StrAppend(&out, "<p class=\"more\">", Prose(line), "</p>\n");
+  return absl::StrCat(out, "</article>\n");
+}
+
+std::string FigureCard(const CardKind& kind, const json& report) {
+  Card card{kind.key,
+            kind.label,
+            Number(report, {"before", kind.key}),
+            Number(report, {"after", kind.key}),
+            kind.text,
+            {},
+            true};
+  if (!card.before && !card.after) return "";
+  if (card.before && card.after) {
+    if (std::string change = Change(*card.before, *card.after, kind.less, kind.more);
+        !change.empty()) {
+      card.more.push_back(std::move(change));
+    }
+    if (kind.unit != nullptr && (kind.text(*card.before) != Grouped(*card.before) ||
+                                 kind.text(*card.after) != Grouped(*card.after))) {
+      card.more.push_back(absl::StrCat(Grouped(*card.before), " \xE2\x86\x92 ",
+                                       Grouped(*card.after), *kind.unit ? " " : "", kind.unit));
+    }
+  }
+  return CardHtml(card);
+}
+
+std::string LatencyCard(const json& report) {
+  const json& latency = At(report, "latency");
+  Card card{"latency_ms",
+            "Latency",
+            Number(latency, "before_ms"),
+            Number(latency, "after_ms"),
+            Milliseconds,
+            {},
+            true};
+  if (!card.before && !card.after) return "";
+  if (card.before && card.after) {
+    if (std::string change = Change(*card.before, *card.after, "faster", "slower");
+        !change.empty()) {
+      card.more.push_back(std::move(change));
+    }
+  }
+  std::vector<std::string> how;
+  if (const auto threads = Number(latency, "threads")) {
+    how.push_back(absl::StrCat(Grouped(*threads), *threads == 1 ? " thread" : " threads"));
+  }
+  if (const auto batch = Number(latency, "batch"))
+    how.push_back(absl::StrCat("batch ", Grouped(*batch)));
+  if (!how.empty()) card.more.push_back(absl::StrJoin(how, ", "));
+  return CardHtml(card);
+}
+
+std::string MetricCard(const json& report) {
+  const std::optional<MainMetric> metric = FindMainMetric(report);
+  if (!metric) return "";
+  Card card{"main_metric", metric->label, metric->before, metric->after, metric->text, {}, false};
+  if (!metric->before_interval.empty() && !metric->after_interval.empty()) {
+    card.more.push_back(
+        absl::StrCat("95 % interval ", metric->before_interval, "; then ", metric->after_interval));
+  }
+  if (std::string text = Text(At(report, {"evaluation", "significance"})); !text.empty()) {
+    card.more.push_back(std::move(text));
+  }
+  return CardHtml(card);
+}
+
+// The output that keeps least of the original's values.
+std::string FidelityCard(const json& report) {
+  const json& outputs = At(report, {"evaluation", "fidelity"});
+  if (!outputs.is_object()) return "";
+  std::optional<double> worst;
+  std::string name;
+  const json* worst_output = nullptr;
+  for (const auto& [output, figures] : outputs.items()) {
+    const std::optional<double> sqnr = Number(figures, "sqnr_db");
+    if (!sqnr || (worst && *worst <= *sqnr)) continue;
+    worst = sqnr;
+    name = output;
+    worst_output = &figures;
+  }
+  if (!worst) return "";
+  std::string out = absl::StrCat(
+      "<article class=\"card\" data-key=\"fidelity\"><h3>Outputs, SQNR</h3>\n<p "
+      "class=\"figure\"><strong>",
+      absl::StrFormat("%.1f dB", *worst), "</strong></p>\n<p class=\"more\">of ",
+      Name(Shorten(name, 60)), outputs.size() > 1 ? ", the worst output" : "",
+      ", against the original's</p>\n");
+  if (const auto agreement = Number(*worst_output, "top1_agreement")) {
+    absl::StrAppend(&out, "<p class=\"more\">same top-1 class in ", Percent(*agreement), "</p>\n");
+  }
+  return absl::StrCat(out, "</article>\n");
+}
+
+}  // namespace
+
+std::string Verdict(const json& report) {
+  std::vector<std::string> parts;
+  const auto before = Number(report, {"before", "file_bytes"});
+  const auto after = Number(report, {"after", "file_bytes"});
+  if (before && after) {
+    const std::string change = Change(*before, *after, "smaller", "larger");
+    parts.push_back(absl::StrCat(
+        "The file is ", change == "unchanged" || change.empty() ? "as large as before" : change,
+        ": ", Bytes(*before), " before, ", Bytes(*after), " after."));
+  }
+  const std::optional<MainMetric> metric = FindMainMetric(report);
+  if (metric && metric->before && metric->after) {
+    parts.push_back(absl::StrCat(metric->label, " was ", metric->text(*metric->before), " and is ",
+                                 metric->text(*metric->after), "."));
+  } else if (const std::string why = Text(At(report, {"evaluation", "not_evaluated"}));
+             !why.empty()) {
+    parts.push_back(absl::StrCat("It was not evaluated: ", why, "."));
+  }
+  int missed = 0;
+  for (const json& constraint : List(report, "constraints"))
+    missed += At(constraint, "met") == json(false);
+  if (missed > 0) {
+    parts.push_back(
+        absl::StrCat(missed, missed == 1 ? " constraint is" : " constraints are", " not met."));
+  }
+  return absl::StrJoin(parts, " ");
+}
+
+std::string SummaryCards(const json& report) {
+  std::string cards = absl::StrCat(MetricCard(report), FidelityCard(report));
+  for (const CardKind& kind : kCards) absl::StrAppend(&cards, FigureCard(kind, report));
+  absl::StrAppend(&cards, LatencyCard(report));
+  if (cards.empty()) return "";
+  return absl::StrCat(PairLegend(), "<div class=\"cards\">\n", cards, "</div>\n");
+}
+
+std::string ConstraintsTable(const json& report) {
+  Table table("constraints-table", "What the job asked for");
+  table.AddColumn("Constraint");
+  table.AddColumn("Limit", Table::kNumber);
+  table.AddColumn("Value", Table::kNumber);
+  table.AddColumn("Met");
+  for (const json& constraint : List(report, "constraints")) {
+    const std::string name = Text(constraint, "name");
+    if (name.empty()) continue;
+    const bool bytes = name.find("bytes") != std::string::npos;
+    const json& met = At(constraint, "met");
+    Cell verdict;
+    if (met.is_boolean()) {
+      verdict.html = met.get<bool>() ? "<span class=\"good\">met</span>"
+                                     : "<span class=\"bad\">not met</span>";
+    }
+    table.AddRow({Cell::OfName(name),
+                  Cell::Of(Number(constraint, "limit"), bytes ? Grouped : Shortest),
+                  Cell::Of(Number(constraint, "value"), bytes ? Grouped : Shortest), verdict});
+  }
+  return table.Html();
+}
+
+std::string CostTable(const json& report) {
+  struct Row {
+    const char* label;
+    const char* key;
+    const char* part;  // of the object under the key; nullptr when that is a number
+    std::string (*text)(double);
+  };
+  static constexpr Row kRows[] = {
+      {"file, bytes", "file_bytes", nullptr, Grouped},
+      {"file after gzip, bytes", "gzip_bytes", nullptr, Grouped},
+      {"constants as stored, bytes", "weight_bytes", nullptr, Grouped},
+      {"parameters", "parameters", nullptr, Grouped},
+      {"non-zero parameters", "nonzero_parameters", nullptr, Grouped},
+      {"MACs", "macs", nullptr, Grouped},
+      {"MACs in float32", "macs_by_type", "float32", Grouped},
+      {"MACs in float16", "macs_by_type", "float16", Grouped},
+      {"MACs in int8", "macs_by_type", "int8", Grouped},
+      {"activations moved, bytes", "activation_bytes", nullptr, Grouped},
+      {"peak activation memory, bytes", "peak_activation_bytes", nullptr, Grouped},
+      {"constants read, bytes", "constant_bytes_read", nullptr, Grouped},
+      {"energy", "energy_pj", nullptr, Energy},
+      {"energy of arithmetic", "energy", "arithmetic_pj", Energy},
+      {"energy of reading constants", "energy", "weights_pj", Energy},
+      {"energy of activations", "energy", "activations_pj", Energy},
+      {"opset", "opset", nullptr, Grouped},
+      {"IR version", "ir_version", nullptr, Grouped},
+  };
+  Table table("cost-table", "Cost of one run and of storage");
+  table.AddColumn("Figure");
+  table.AddColumn("Before", Table::kNumber);
+  table.AddColumn("After", Table::kNumber);
+  table.AddColumn("Before / after", Table::kNumber);
+  for (const Row& row : kRows) {
+    const auto figure = [&](const char* side) {
+      const json& value = At(report, {side, row.key});
+      return Number(row.part == nullptr ? value : At(value, row.part));
+    };
+    const auto before = figure("before");
+    const auto after = figure("after");
+    if (!before && !after) continue;
+    if (before == 0.0 && after == 0.0) continue;
+    Cell ratio = Cell::Of(std::nullopt, Ratio);
+    const bool version =
+        row.label == std::string("opset") || row.label == std::string("IR version");
+    if (before && after && *before > 0 && *after > 0 && !version)
+      ratio = Cell::Of(*before / *after, Ratio);
+    table.AddRow(
+        {Cell::Plain(row.label), Cell::Of(before, row.text), Cell::Of(after, row.text), ratio});
+  }
+  return table.Html();
+}
+
+std::string LatencyTable(const json& report) {
+  const json& latency = At(report, "latency");
+  Table table("latency-table", "Time of one run");
+  table.AddColumn("Runtime");
+  table.AddColumn("Before", Table::kNumber);
+  table.AddColumn("10 to 90 %");
+  table.AddColumn("After", Table::kNumber);
+  table.AddColumn("10 to 90 %");
+  const auto spread = [&latency](const char* key) {
+    const std::vector<double> range = Numbers(At(latency, key));
+    if (range.size() != 2) return Cell{};
+    return Cell::Plain(absl::StrCat(Significant(range[0]), " to ", Milliseconds(range[1])));
+  };
+  if (Number(latency, "before_ms") || Number(latency, "after_ms")) {
+    table.AddRow({Cell::Plain("Lathe's executor"),
+                  Cell::Of(Number(latency, "before_ms"), Milliseconds), spread("before_spread_ms"),
+                  Cell::Of(Number(latency, "after_ms"), Milliseconds), spread("after_spread_ms")});
+  }
+  const json& ort = At(latency, "ort");
+  if (Number(ort, "before_ms") || Number(ort, "after_ms")) {
+    table.AddRow({Cell::Plain(absl::StrCat("ONNX Runtime ", Text(ort, "version"))),
+                  Cell::Of(Number(ort, "before_ms"), Milliseconds), Cell{},
+                  Cell::Of(Number(ort, "after_ms"), Milliseconds), Cell{}});
+  }
+  std::string out = table.Html();
+  if (out.empty()) return "";
+  std::vector<std::string> how;
+  if (const auto threads = Number(latency, "threads"))
+    how.push_back(absl::StrCat("threads: ", Grouped(*threads)));
+  if (const auto batch = Number(latency, "batch"))
+    how.push_back(absl::StrCat("batch: ", Grouped(*batch)));
+  if (std::string cpu = Text(latency, "cpu_model"); !cpu.empty())
+    how.push_back(absl::StrCat("CPU: ", cpu));
+  if (how.empty()) return out;
+  return absl::StrCat(out, "<p class=\"hint\">",
+                      Escape(absl::StrCat("Medians. ", absl::StrJoin(how, "; "), ".")), "</p>\n");
+}
+
+}  // namespace lathe::page

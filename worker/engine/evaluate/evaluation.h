@@ -1,0 +1,67 @@
+// Runs a model, or two side by side, over data, and tells how good they are and how long they take.
+#ifndef LATHE_WORKER_ENGINE_EVALUATE_EVALUATION_H_
+#define LATHE_WORKER_ENGINE_EVALUATE_EVALUATION_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/engine/evaluate/diagnosis.h"
+#include "worker/engine/evaluate/metrics/arrays.h"
+#include "worker/engine/evaluate/metrics/paired_evaluation.h"
+#include "worker/engine/graph/model.h"
+#include "worker/engine/tensor/value.h"
+
+namespace lathe::engine {
+
+// Some examples, for one run of a model.
+struct ExampleBatch {
+  int64_t examples = 0;
+  int64_t rows = 0;  // of the inputs' batch axis: more than `examples` where the model fixes it
+  std::map<std::string, Value> inputs;
+  std::optional<LabelBatch> labels;  // its spans are valid until the next batch is read
+};
+
+// Gives one batch after the other; nullopt after the last.
+using NextBatch = std::function<absl::StatusOr<std::optional<ExampleBatch>>()>;
+
+struct EvaluationRequest {
+  Model* model = nullptr;           // as it was
+  const Model* compared = nullptr;  // what has become of it, or another one; null: one model alone
+  bool compressed = false;          // `compared` came from `model` by methods: layers can be matched
+  NextBatch test;
+  PairedOptions metrics;
+  bool measure_latency = true;
+  bool diagnose = true;  // layer by layer, where `compressed`
+  std::function<bool()> cancelled;
+  std::function<double()> seconds;  // a steady clock; without it there is no latency
+  // Called with the number of examples done.
+  std::function<void(int64_t)> progress;
+  std::string processor;  // what it runs on, for the report; may be empty
+};
+
+struct EvaluationOutcome {
+  // docs/report.md; null when there is none. `evaluation` may hold nothing but `not_evaluated`: why.
+  nlohmann::json evaluation;
+  nlohmann::json latency;
+  std::vector<LayerDiagnosis> layers;
+  // Most bytes that activations took at once, for a batch; -1: not known.
+  int64_t peak_activation_bytes_before = -1;
+  int64_t peak_activation_bytes_after = -1;
+  std::vector<std::string> warnings;
+};
+
+// A model with an operator that the engine cannot run is not an error: the outcome says which node.
+// Errors: INVALID_ARGUMENT with reason INVALID_DATASET (data that do not fit the model or the
+// task), CANCELLED, RESOURCE_EXHAUSTED.
+absl::StatusOr<EvaluationOutcome> RunEvaluation(const EvaluationRequest& request);
+
+}  // namespace lathe::engine
+
+#endif  // LATHE_WORKER_ENGINE_EVALUATE_EVALUATION_H_

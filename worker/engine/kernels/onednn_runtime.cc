@@ -1,0 +1,76 @@
+#include "worker/engine/kernels/onednn_runtime.h"
+
+#include <cstdlib>
+#include <new>
+
+// Of libgomp, which oneDNN is built on; clang has no <omp.h> of its own without libomp.
+extern "C" void omp_set_num_threads(int threads);
+
+namespace lathe::engine {
+
+OneDnnRuntime::OneDnnRuntime() : engine(dnnl::engine::kind::cpu, 0), stream(engine) {
+  // Of the calling thread: parallelism belongs to whoever runs the engine.
+  omp_set_num_threads(1);
+  const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
+  if (isa >= dnnl::cpu_isa::avx512_core) blocked = Layout::kBlocked16;
+}
+
+void KernelScratch::Free::operator()(void* p) const { std::free(p); }
+
+void* KernelScratch::Take(size_t bytes) {
+  if (bytes > bytes_ || data_ == nullptr) {
+    const size_t rounded = (bytes + 4095) / 4096 * 4096 + 4096;
+    data_.reset();
+    bytes_ = 0;
+    data_.reset(std::aligned_alloc(64, rounded));
+    if (data_ == nullptr) throw std::bad_alloc();
+    bytes_ = rounded;
+  }
+  return data_.get();
+}
+
+dnnl::memory::desc DescOf(const dnnl::memory::dims& dims, Layout layout) {
+  using Tag = dnnl::memory::format_tag;
+  constexpr Tag kTags[3][3] = {{Tag::ncw, Tag::nCw8c, Tag::nCw16c},
+                               {Tag::nchw, Tag::nChw8c, Tag::nChw16c},
+                               {Tag::ncdhw, Tag::nCdhw8c, Tag::nCdhw16c}};
+  return {dims, dnnl::memory::data_type::f32,
+          kTags[dims.size() - 3][static_cast<size_t>(layout)]};
+}
+
+bool AppendPostOp(const PostOp& op, dnnl::post_ops& ops) {
+  using Algorithm = dnnl::algorithm;
+  const auto append = [&ops](Algorithm algorithm, float alpha, float beta) {
+    ops.append_eltwise(1.0f, algorithm, alpha, beta);
+    return true;
+  };
+  switch (op.kind) {
+    case PostOp::Kind::kNone:
+      return true;
+    case PostOp::Kind::kRelu:
+      return append(Algorithm::eltwise_relu, 0, 0);
+    case PostOp::Kind::kClip:
+      return append(Algorithm::eltwise_clip, op.alpha, op.beta);
+    case PostOp::Kind::kLeakyRelu:
+      return append(Algorithm::eltwise_relu, op.alpha, 0);
+    case PostOp::Kind::kElu:
+      return append(Algorithm::eltwise_elu, op.alpha, 0);
+    case PostOp::Kind::kSigmoid:
+      return append(Algorithm::eltwise_logistic, 0, 0);
+    case PostOp::Kind::kTanh:
+      return append(Algorithm::eltwise_tanh, 0, 0);
+    case PostOp::Kind::kSilu:
+      return append(Algorithm::eltwise_swish, op.alpha, 0);
+    case PostOp::Kind::kHardSwish:
+      return append(Algorithm::eltwise_hardswish, 0, 0);
+    case PostOp::Kind::kGelu:
+      return append(Algorithm::eltwise_gelu_erf, 0, 0);
+    case PostOp::Kind::kGeluTanh:
+      return append(Algorithm::eltwise_gelu_tanh, 0, 0);
+    case PostOp::Kind::kHardSigmoid:
+      return false;  // 2.6 has none
+  }
+  return false;
+}
+
+}  // namespace lathe::engine

@@ -1,0 +1,122 @@
+#include "worker/engine/ops/forward/window_read.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+
+namespace lathe::engine {
+namespace {
+
+// Bounds that keep every position of a window within int64.
+constexpr int64_t kMaxStep = int64_t{1} << 31;
+
+absl::StatusOr<Shape> ReadInts(const RunContext& ctx, const char* name, size_t count,
+                               int64_t fallback, int64_t least) {
+  Shape values = ctx.node().IntsAttribute(name);
+  if (values.empty()) values.assign(count, fallback);
+  if (values.size() != count) {
+    return ctx.Error(absl::StrCat("'", name, "' must have ", count, " entries, not ",
+                                  values.size()));
+  }
+  for (const int64_t value : values) {
+    if (value < least || value > kMaxStep) {
+      return ctx.Error(absl::StrCat("'", name, "' must be in [", least, ", ", kMaxStep, "], not ",
+                                    value));
+    }
+  }
+  return values;
+}
+
+absl::StatusOr<WindowSpec> ReadSteps(const RunContext& ctx, const Shape& in, const Shape& out,
+                                     Shape kernel) {
+  WindowSpec w;
+  const size_t axes = kernel.size();
+  if (in.size() != axes + 2 || out.size() != axes + 2) {
+    return ctx.Error(absl::StrCat("a window of ", axes, " axes does not fit its input"));
+  }
+  w.in.assign(in.begin() + 2, in.end());
+  w.out.assign(out.begin() + 2, out.end());
+  const Shape given = ctx.node().IntsAttribute("kernel_shape");
+  if (!given.empty() && given != kernel) {
+    return ctx.Error("'kernel_shape' is not the shape of the weights");
+  }
+  for (const int64_t extent : kernel) {
+    if (extent < 1 || extent > kMaxStep) return ctx.Error("a window's extents must be positive");
+  }
+  w.kernel = std::move(kernel);
+  ASSIGN_OR_RETURN(w.strides, ReadInts(ctx, "strides", axes, 1, 1));
+  ASSIGN_OR_RETURN(w.dilations, ReadInts(ctx, "dilations", axes, 1, 1));
+  return w;
+}
+
+}  // namespace
+
+absl::StatusOr<WindowSpec> ReadWindowSpec(const RunContext& ctx, const Shape& in, const Shape& out,
+                                          Shape kernel) {
+  ASSIGN_OR_RETURN(WindowSpec w, ReadSteps(ctx, in, out, std::move(kernel)));
+  const size_t axes = w.kernel.size();
+  const std::string auto_pad = ctx.node().StringAttribute("auto_pad", "NOTSET");
+  const bool same = auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER";
+  Shape pads(2 * axes, 0);
+  if (!same && auto_pad != "VALID") {
+    ASSIGN_OR_RETURN(pads, ReadInts(ctx, "pads", 2 * axes, 0, -kMaxStep));
+  }
+  for (size_t i = 0; i < axes; ++i) {
+    const int64_t reach = (w.out[i] - 1) * w.strides[i] + (w.kernel[i] - 1) * w.dilations[i] + 1;
+    int64_t begin = pads[i];
+    if (same) {
+      const int64_t total = std::max<int64_t>(0, reach - w.in[i]);
+      begin = auto_pad == "SAME_UPPER" ? total / 2 : total - total / 2;
+    }
+    w.pads_begin.push_back(begin);
+    w.pads_end.push_back(reach - w.in[i] - begin);
+  }
+  return w;
+}
+
+absl::StatusOr<WindowSpec> ReadTransposedWindow(const RunContext& ctx, const Shape& in,
+                                                const Shape& out, Shape kernel) {
+  ASSIGN_OR_RETURN(WindowSpec w, ReadSteps(ctx, in, out, std::move(kernel)));
+  const size_t axes = w.kernel.size();
+  const std::string auto_pad = ctx.node().StringAttribute("auto_pad", "NOTSET");
+  const bool same = auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER";
+  const bool given = !ctx.node().IntsAttribute("output_shape").empty();
+  Shape pads(2 * axes, 0);
+  if (!same && auto_pad != "VALID") {
+    ASSIGN_OR_RETURN(pads, ReadInts(ctx, "pads", 2 * axes, 0, -kMaxStep));
+  }
+  ASSIGN_OR_RETURN(const Shape extra, ReadInts(ctx, "output_padding", axes, 0, 0));
+  for (size_t i = 0; i < axes; ++i) {
+    const int64_t reach = (w.in[i] - 1) * w.strides[i] + (w.kernel[i] - 1) * w.dilations[i] + 1;
+    int64_t begin = pads[i];
+    if (same || given) {
+      const int64_t total = reach + extra[i] - w.out[i];
+      begin = auto_pad == "SAME_UPPER" ? total / 2 : total - total / 2;
+      // Without auto_pad the larger half is at the end.
+      if (!same) begin = total / 2;
+      if (total < 0) begin = auto_pad == "SAME_LOWER" ? total / 2 : 0;
+    }
+    w.pads_begin.push_back(begin);
+    w.pads_end.push_back(reach - w.out[i] - begin);
+  }
+  return w;
+}
+
+int64_t Volume(const Shape& extents) {
+  int64_t volume = 1;
+  for (const int64_t extent : extents) volume *= extent;
+  return volume;
+}
+
+bool NextIndex(const Shape& dims, Shape& index) {
+  for (size_t i = dims.size(); i-- > 0;) {
+    if (++index[i] < dims[i]) return true;
+    index[i] = 0;
+  }
+  return false;
+}
+
+}  // namespace lathe::engine

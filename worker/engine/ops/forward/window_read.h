@@ -1,0 +1,30 @@
+// The window of a convolution or pool, with auto_pad resolved.
+#ifndef LATHE_WORKER_ENGINE_OPS_FORWARD_WINDOW_READ_H_
+#define LATHE_WORKER_ENGINE_OPS_FORWARD_WINDOW_READ_H_
+
+#include "absl/status/statusor.h"
+#include "worker/engine/kernels/backend.h"
+#include "worker/engine/ops/forward/run_context.h"
+
+namespace lathe::engine {
+
+// The window for an input [N, C, in...] and an output [N, O, out...] of the shape rule, so that
+// pads_end may reach further than the node says (ceil_mode) or less far. `kernel` has an entry an
+// axis. INVALID_ARGUMENT when an attribute has another length or is out of its range.
+absl::StatusOr<WindowSpec> ReadWindowSpec(const RunContext& ctx, const Shape& in, const Shape& out,
+                                          Shape kernel);
+
+// The window of a ConvTranspose: pads are what the output loses at its borders (output_shape,
+// output_padding and auto_pad resolved). pads_end may be negative: positions that nothing reaches.
+absl::StatusOr<WindowSpec> ReadTransposedWindow(const RunContext& ctx, const Shape& in,
+                                                const Shape& out, Shape kernel);
+
+// Elements of the spatial axes.
+int64_t Volume(const Shape& extents);
+
+// Steps `index` through `dims`, the last axis fastest; false after the last.
+bool NextIndex(const Shape& dims, Shape& index);
+
+}  // namespace lathe::engine
+
+#endif  // LATHE_WORKER_ENGINE_OPS_FORWARD_WINDOW_READ_H_

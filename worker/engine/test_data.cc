@@ -1,0 +1,141 @@
+#include "worker/engine/test_data.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "common/recipe/catalogue.h"
+#include "common/status_macros.h"
+#include "common/status_reason.h"
+
+namespace lathe::engine {
+namespace {
+
+absl::Status DataError(const absl::Status& status) {
+  if (status.code() != absl::StatusCode::kInvalidArgument || !ReasonOf(status).empty()) {
+    return status;
+  }
+  return WithReason(status, "INVALID_DATASET");
+}
+
+// Holds a batch's tensors while its values and spans are looked at.
+struct HeldBatch {
+  Batch batch;
+  BatchReader reader;
+  Value labels;
+  Value weights;
+};
+
+LabelBatch LabelsOf(HeldBatch& held) {
+  LabelBatch labels;
+  held.labels = Value::FromTensor(*held.batch.labels);
+  if (held.labels.dtype == DType::kInt64) {
+    labels.ids = IntArray{held.labels.dims, held.labels.As<int64_t>()};
+  } else {
+    labels.values = FloatArray{held.labels.dims, held.labels.As<float>()};
+  }
+  if (held.batch.weights) {
+    held.weights = Value::FromTensor(*held.batch.weights);
+    labels.weights = held.weights.As<float>();
+  }
+  return labels;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TestData>> TestData::Open(
+    const std::vector<InputDataset>& datasets, const Recipe& recipe, const Model& model) {
+  std::unique_ptr<TestData> data;
+  std::vector<DataFile> files;
+  for (const InputDataset& dataset : datasets) {
+    if (dataset.path.empty()) continue;
+    files.push_back({dataset.role, dataset.name, dataset.sha256, dataset.path});
+  }
+  if (files.empty() || GetString(SectionOf(recipe, "evaluate"), "task") == "none") return data;
+  DataNeeds needs;
+  needs.calibration = false;
+  needs.train = false;
+  data.reset(new TestData);
+  absl::StatusOr<DataPlan> plan = OpenData(files, recipe, model, needs);
+  if (!plan.ok()) return DataError(plan.status());
+  data->plan_ = *std::move(plan);
+  if (!data->plan_.test) {
+    return DataError(absl::InvalidArgumentError(
+        "none of the datasets serves as test data: give one with --data test=FILE"));
+  }
+  data->test_ = &*data->plan_.test;
+  data->warnings_ = data->plan_.warnings;
+  RETURN_IF_ERROR(data->ChooseTask(recipe));
+  return data;
+}
+
+absl::Status TestData::ChooseTask(const Recipe& recipe) {
+  const Step section = SectionOf(recipe, "evaluate");
+  batch_size_ = GetInt(section, "batch_size");
+  metrics_.split = test_->role();
+  metrics_.seed = recipe.seed;
+  if (IsGiven(section, "output")) metrics_.task_options.output = GetString(section, "output");
+  metrics_.task_options.classification.top_k = {GetInt(section, "top_k")};
+  metrics_.task_options.sequence.blank = GetInt(section, "blank");
+  const std::string task = GetString(section, "task");
+  if (task == "fidelity") return absl::OkStatus();
+  if (task != "auto") {
+    ASSIGN_OR_RETURN(metrics_.task, TaskByName(task));
+    return absl::OkStatus();
+  }
+  switch (test_->labels().kind) {
+    case LabelKind::kClass:
+    case LabelKind::kOneHot:
+      metrics_.task = Task::kClassification;
+      break;
+    case LabelKind::kFloat:
+      metrics_.task = Task::kRegression;
+      break;
+    case LabelKind::kIds:
+      warnings_.push_back(
+          "labels of several numbers an example may be sequences, tokens or pixels: say which with "
+          "`evaluate: {task: ...}`; only the fidelity of outputs was measured");
+      break;
+    case LabelKind::kNone:
+      break;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<NextBatch> TestData::Batches() const {
+  BatchOptions options;
+  options.batch_size = batch_size_;
+  ASSIGN_OR_RETURN(BatchReader reader, test_->Batches(options));
+  auto held = std::make_shared<HeldBatch>(HeldBatch{{}, std::move(reader), {}, {}});
+  const int64_t fixed = test_->fixed_batch().value_or(0);
+  const bool labelled = metrics_.task.has_value();
+  return NextBatch([held, fixed, labelled]() -> absl::StatusOr<std::optional<ExampleBatch>> {
+    if (held->reader.done()) return std::optional<ExampleBatch>();
+    absl::StatusOr<Batch> next = held->reader.Next();
+    if (!next.ok()) return DataError(next.status());
+    held->batch = *std::move(next);
+    ExampleBatch batch;
+    batch.examples = held->batch.size;
+    batch.rows = std::max(fixed, batch.examples);
+    for (const auto& [name, tensor] : held->batch.inputs) {
+      batch.inputs[name] = Value::FromTensor(tensor);
+    }
+    if (labelled && held->batch.labels) batch.labels = LabelsOf(*held);
+    return std::optional<ExampleBatch>(std::move(batch));
+  });
+}
+
+std::map<std::string, double> ConstraintsOf(const Recipe& recipe) {
+  std::map<std::string, double> limits;
+  const auto section = recipe.sections.find("constraints");
+  if (section == recipe.sections.end()) return limits;
+  for (const auto& [name, value] : section->second.params) {
+    if (const auto* number = std::get_if<double>(&value)) limits[name] = *number;
+    if (const auto* whole = std::get_if<int64_t>(&value)) {
+      limits[name] = static_cast<double>(*whole);
+    }
+  }
+  return limits;
+}
+
+}  // namespace lathe::engine

@@ -1,0 +1,48 @@
+// A job's datasets as what an evaluation wants (internal to engine.h).
+#ifndef LATHE_WORKER_ENGINE_TEST_DATA_H_
+#define LATHE_WORKER_ENGINE_TEST_DATA_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/recipe/recipe.h"
+#include "worker/engine/data/data_plan.h"
+#include "worker/engine/engine.h"
+#include "worker/engine/evaluate/evaluation.h"
+
+namespace lathe::engine {
+
+class TestData {
+ public:
+  // Opens the datasets that have a path; nullptr when there are none, or the recipe says
+  // `evaluate: {task: none}`. INVALID_ARGUMENT with reason INVALID_DATASET.
+  static absl::StatusOr<std::unique_ptr<TestData>> Open(const std::vector<InputDataset>& datasets,
+                                                        const Recipe& recipe, const Model& model);
+
+  // Reads the test split from its start; borrows this.
+  absl::StatusOr<NextBatch> Batches() const;
+  // The task that the recipe names, or that the labels speak for.
+  const PairedOptions& metrics() const { return metrics_; }
+  int64_t examples() const { return test_->size(); }
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
+ private:
+  TestData() = default;
+  absl::Status ChooseTask(const Recipe& recipe);
+
+  DataPlan plan_;
+  const DataSplit* test_ = nullptr;
+  int64_t batch_size_ = 0;
+  PairedOptions metrics_;
+  std::vector<std::string> warnings_;
+};
+
+// The recipe's `constraints`, by name.
+std::map<std::string, double> ConstraintsOf(const Recipe& recipe);
+
+}  // namespace lathe::engine
+
+#endif  // LATHE_WORKER_ENGINE_TEST_DATA_H_
