@@ -95,8 +95,8 @@ absl::Status RunGatherBlockQuantized(RunContext& ctx) {
             (from / (after * length) * blocks + from / after % length / block_size) * after +
             from % after;
         const double zero = ctx.Has(3) ? static_cast<double>(points.At(set)) : fallback;
-        const auto value = static_cast<float>((static_cast<double>(q.At(from)) - zero) *
-                                              ReadNumber(scales, set));
+        const auto value =
+            static_cast<float>((static_cast<double>(q.At(from)) - zero) * ReadNumber(scales, set));
         switch (out->dtype) {
           case DType::kFloat:
             out->Mutable<float>()[at] = value;
