@@ -92,6 +92,7 @@ constexpr OpRule kRules[] = {
     {kOnnx, "StringConcat", InferBroadcast, nullptr},
     {kOnnx, "Sub", InferBroadcast, nullptr},
     {kOnnx, "Sum", InferBroadcast, nullptr},
+    {kOnnx, "SwiGLU", InferSame, nullptr},
     {kOnnx, "Swish", InferSame, nullptr},
     {kOnnx, "Tan", InferSame, nullptr},
     {kOnnx, "Tanh", InferSame, nullptr},

@@ -19,6 +19,7 @@ constexpr OpForward kForwards[] = {
     {"", "CausalConvWithState", OnTensors<CausalConvWithState>, kComputesInFloat},
     {"", "LinearAttention", OnTensors<LinearAttention>, kComputesInFloat},
     {"", "RotaryEmbedding", OnTensors<RotaryEmbedding>, kComputesInFloat},
+    {"", "SwiGLU", OnTensors<SwiGlu>, kComputesInFloat},
     {kMs, "Attention", OnTensors<ContribAttention>, kComputesInFloat},
     {kMs, "GroupQueryAttention", GroupQueryAttention},
     {kMs, "MultiHeadAttention", OnTensors<MultiHeadAttention>, kComputesInFloat},

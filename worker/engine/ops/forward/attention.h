@@ -22,6 +22,9 @@ absl::Status ContribAttention(RunContext& ctx);
 absl::Status LinearAttention(RunContext& ctx);
 absl::Status CausalConvWithState(RunContext& ctx);
 
+// swiglu.cc
+absl::Status SwiGlu(RunContext& ctx);
+
 }  // namespace lathe::engine
 
 #endif  // LATHE_WORKER_ENGINE_OPS_FORWARD_ATTENTION_H_

@@ -58,8 +58,7 @@ void FinishRow(const HeadsCall& call, int64_t b, int64_t h, int64_t i, float* ro
   using Keep = HeadsCall::Keep;
   const int64_t keys = call.keys;
   float* const kept =
-      call.kept == nullptr ? nullptr
-                           : call.kept + ((b * call.heads + h) * call.queries + i) * keys;
+      call.kept == nullptr ? nullptr : call.kept + ((b * call.heads + h) * call.queries + i) * keys;
   const auto keep = [&](Keep stage) {
     if (kept != nullptr && call.keep == stage) std::copy_n(row, keys, kept);
   };

@@ -30,9 +30,8 @@ absl::Status ReadBias(RunContext& ctx, size_t mask, size_t bias, HeadsCall& call
   int64_t bias_heads = 1;
   if (ctx.Has(bias)) {
     const Shape& dims = ctx.In(bias).dims;
-    if (ctx.In(bias).dtype != DType::kFloat || dims.size() != 4 ||
-        (dims[0] != 1 && dims[0] != b) || (dims[1] != 1 && dims[1] != call.heads) || dims[2] != s ||
-        dims[3] != t) {
+    if (ctx.In(bias).dtype != DType::kFloat || dims.size() != 4 || (dims[0] != 1 && dims[0] != b) ||
+        (dims[1] != 1 && dims[1] != call.heads) || dims[2] != s || dims[3] != t) {
       return ctx.Error(absl::StrCat("attention_bias must be [1 or ", b, ", 1 or ", call.heads, ", ",
                                     s, ", ", t, "]"));
     }
@@ -51,8 +50,8 @@ absl::Status ReadBias(RunContext& ctx, size_t mask, size_t bias, HeadsCall& call
   }
   if (!ctx.Has(mask) && !ctx.Has(bias)) return absl::OkStatus();
   const int64_t batch = ctx.Has(mask) ? b : bias_batch;
-  const int64_t elements =
-      SaturatingMul(SaturatingMul(batch, bias_heads), SaturatingMul(s, t));
+  const int64_t elements = SaturatingMul(SaturatingMul(batch, bias_heads), SaturatingMul(s, t));
+  if (elements == 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(scratch, ctx.Scratch(SaturatingMul(elements, 4)));
   auto* const out = reinterpret_cast<float*>(scratch->data());
   const float filter = ctx.node().FloatAttribute("mask_filter_value", -10000.0F);
@@ -131,8 +130,7 @@ absl::Status ContribAttention(RunContext& ctx) {
   call.q = {qkv, batch, call.width, w[1]};
   call.k = {qkv + widths[0], batch, call.width, w[1]};
   call.v = {qkv + widths[0] + widths[1], batch, call.value_width, w[1]};
-  call.out =
-      HeadsView<float>::Flat(y->Mutable<float>().data(), heads, in[1], call.value_width);
+  call.out = HeadsView<float>::Flat(y->Mutable<float>().data(), heads, in[1], call.value_width);
   ReadScores(ctx, call);
   std::shared_ptr<Buffer> bias;
   RETURN_IF_ERROR(ReadBias(ctx, 3, 5, call, bias));
@@ -186,6 +184,9 @@ absl::Status Join(RunContext& ctx, size_t input, const float* bias, size_t past,
   using View = HeadsView<const float>;
   const View view = flat ? View::Flat(data, heads, rows, joined.width)
                          : View::Dense(data, heads, rows, joined.width);
+  joined.view = View::Dense(to, heads, joined.rows, joined.width);
+  // Without elements there may be any number of heads.
+  if (joined.rows == 0 || joined.width == 0) return absl::OkStatus();
   const float* old = before > 0 ? ctx.Data<float>(past).data() : nullptr;
   float* at = to;
   for (int64_t b = 0; b < batch; ++b) {
@@ -199,7 +200,6 @@ absl::Status Join(RunContext& ctx, size_t input, const float* bias, size_t past,
       }
     }
   }
-  joined.view = View::Dense(to, heads, joined.rows, joined.width);
   return absl::OkStatus();
 }
 
@@ -241,10 +241,10 @@ absl::Status MultiHeadAttention(RunContext& ctx) {
   Joined v;
   std::shared_ptr<Buffer> k_scratch;
   std::shared_ptr<Buffer> v_scratch;
-  RETURN_IF_ERROR(Join(ctx, 1, bias == nullptr ? nullptr : bias + in[2], 6, 1, in[0], heads, k,
-                       k_scratch));
-  RETURN_IF_ERROR(Join(ctx, 2, bias == nullptr ? nullptr : bias + 2 * in[2], 7, 2, in[0], heads, v,
-                       v_scratch));
+  RETURN_IF_ERROR(
+      Join(ctx, 1, bias == nullptr ? nullptr : bias + in[2], 6, 1, in[0], heads, k, k_scratch));
+  RETURN_IF_ERROR(
+      Join(ctx, 2, bias == nullptr ? nullptr : bias + 2 * in[2], 7, 2, in[0], heads, v, v_scratch));
   if (k.rows != v.rows || k.width != call.width) {
     return ctx.Error("queries, keys and values do not fit together");
   }

@@ -36,9 +36,9 @@ absl::StatusOr<Granularity> ReadGranularity(const RunContext& ctx) {
   const int64_t given = ctx.node().IntAttribute("axis", 1);
   const std::optional<int64_t> axis = NormalAxis(given, rank);
   if (!axis) return ctx.Error(absl::StrCat("axis ", given, " does not lie in the input"));
-  for (int64_t d = 0; d < *axis; ++d) out.outer *= dims[d];
+  for (int64_t d = 0; d < *axis; ++d) out.outer = SaturatingMul(out.outer, dims[d]);
   out.extent = dims[*axis];
-  for (int64_t d = *axis + 1; d < rank; ++d) out.inner *= dims[d];
+  for (int64_t d = *axis + 1; d < rank; ++d) out.inner = SaturatingMul(out.inner, dims[d]);
   const int64_t block = ctx.node().IntAttribute("block_size", 0);
   if (block < 0)
     return ctx.Error(absl::StrCat("block_size is ", block, "; it must not be negative"));

@@ -41,6 +41,8 @@ void Granularity::ForEach(Run run, Each each) const {
     run(int64_t{0}, outer * extent * inner, int64_t{0});
     return;
   }
+  // Without elements there may be any number of rows.
+  if (extent == 0 || inner == 0) return;
   const bool blocked = kind == Kind::kBlocked;
   const int64_t blocks = (extent + block - 1) / block;
   for (int64_t o = 0; o < outer; ++o) {

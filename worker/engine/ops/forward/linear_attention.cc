@@ -60,7 +60,8 @@ absl::StatusOr<Linear> ReadLinear(const RunContext& ctx) {
     return ctx.Error(absl::StrCat("update_rule ", rule, " is not known"));
   }
   if (ctx.Has(4) != gated || ctx.Has(5) != delta) {
-    return ctx.Error(absl::StrCat("update_rule ", rule, " does not go with the decay and beta given"));
+    return ctx.Error(
+        absl::StrCat("update_rule ", rule, " does not go with the decay and beta given"));
   }
   if (gated) {
     const Shape& dims = ctx.In(4).dims;
@@ -89,8 +90,7 @@ absl::Status LinearAttention(RunContext& ctx) {
   ASSIGN_OR_RETURN(const Linear l, ReadLinear(ctx));
   float scale = ctx.node().FloatAttribute("scale", 0);
   if (scale == 0) scale = 1.0F / std::sqrt(static_cast<float>(l.d_k));
-  ASSIGN_OR_RETURN(Value* const y,
-                   ctx.Out(0, DType::kFloat, {l.batch, l.steps, l.heads * l.d_v}));
+  ASSIGN_OR_RETURN(Value* const y, ctx.Out(0, DType::kFloat, {l.batch, l.steps, l.heads * l.d_v}));
   const Shape state_dims = {l.batch, l.kv_heads, l.d_k, l.d_v};
   std::shared_ptr<Buffer> scratch;
   float* states = nullptr;
@@ -103,6 +103,8 @@ absl::Status LinearAttention(RunContext& ctx) {
     ASSIGN_OR_RETURN(scratch, ctx.Scratch(bytes));
     states = reinterpret_cast<float*>(scratch->data());
   }
+  // Without elements there may be any number of steps.
+  if (l.d_k == 0 && l.d_v == 0) return absl::OkStatus();
   const int64_t state_size = l.d_k * l.d_v;
   const int64_t all_states = l.batch * l.kv_heads * state_size;
   if (ctx.Has(3)) {
@@ -129,8 +131,7 @@ absl::Status LinearAttention(RunContext& ctx) {
         }
         std::copy_n(v, l.d_v, written.data());
         if (l.beta_width > 0) {
-          const float beta =
-              ctx.Data<float>(5)[at * l.beta_width + (l.beta_width == 1 ? 0 : h)];
+          const float beta = ctx.Data<float>(5)[at * l.beta_width + (l.beta_width == 1 ? 0 : h)];
           for (int64_t i = 0; i < l.d_k; ++i) {
             for (int64_t j = 0; j < l.d_v; ++j) written[j] -= state[i * l.d_v + j] * k[i];
           }
@@ -182,6 +183,7 @@ absl::Status CausalConvWithState(RunContext& ctx) {
   if (ctx.Wants(1)) {
     ASSIGN_OR_RETURN(present, ctx.Out(1, DType::kFloat, state_dims));
   }
+  if (y->size() == 0 && (present == nullptr || present->size() == 0)) return absl::OkStatus();
   std::vector<float> padded(static_cast<size_t>(taps - 1 + length), 0.0F);
   for (int64_t row = 0; row < batch * channels; ++row) {
     const int64_t channel = row % channels;

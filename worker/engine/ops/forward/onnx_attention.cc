@@ -45,7 +45,8 @@ absl::StatusOr<Heads> ReadHeads(const RunContext& ctx, size_t i, const char* att
   }
   out.heads = ctx.node().IntAttribute(attribute, 0);
   if (out.heads < 1 || dims[2] % out.heads != 0) {
-    return ctx.Error(absl::StrCat(attribute, " is ", out.heads, "; it must divide the last axis of input ", i));
+    return ctx.Error(
+        absl::StrCat(attribute, " is ", out.heads, "; it must divide the last axis of input ", i));
   }
   out.rows = dims[1];
   out.width = dims[2] / out.heads;
@@ -81,9 +82,11 @@ absl::Status Extend(RunContext& ctx, size_t past, size_t output, Heads& fresh,
     ASSIGN_OR_RETURN(scratch, ctx.Scratch(bytes));
     to = reinterpret_cast<float*>(scratch->data());
   }
+  // Without elements there may be any number of heads.
+  const bool empty = total == 0 || fresh.width == 0;
   const float* from = before > 0 ? ctx.Data<float>(past).data() : nullptr;
   float* at = to;
-  for (int64_t b = 0; b < fresh.batch; ++b) {
+  for (int64_t b = 0; b < (empty ? 0 : fresh.batch); ++b) {
     for (int64_t h = 0; h < fresh.heads; ++h) {
       const int64_t length = before * fresh.width;
       at = std::copy_n(from + (b * fresh.heads + h) * length, length, at);
@@ -127,9 +130,9 @@ absl::Status ReadMask(RunContext& ctx, HeadsCall& call, std::shared_ptr<Buffer>&
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t j = 0; j < given; ++j) {
         const int64_t at = r * dims[3] + j;
-        to[r * row + j] = !is_bool                       ? mask.As<float>()[at]
+        to[r * row + j] = !is_bool                      ? mask.As<float>()[at]
                           : mask.As<uint8_t>()[at] != 0 ? 0.0F
-                                                         : kMasked;
+                                                        : kMasked;
       }
       std::fill_n(to + r * row + given, row - given, kMasked);
     }
@@ -162,8 +165,8 @@ absl::Status ReadPositions(const RunContext& ctx, int64_t past, HeadsCall& call)
   }
   for (int64_t b = 0; b < call.batch; ++b) {
     if (call.valid[b] < 0 || call.valid[b] > call.keys) {
-      return ctx.Error(absl::StrCat("nonpad_kv_seqlen ", call.valid[b], " must lie in [0, ",
-                                    call.keys, "]"));
+      return ctx.Error(
+          absl::StrCat("nonpad_kv_seqlen ", call.valid[b], " must lie in [0, ", call.keys, "]"));
     }
     call.offset[b] = call.valid[b] - call.queries;
   }
@@ -201,9 +204,8 @@ absl::Status OnnxAttention(RunContext& ctx) {
   call.k = k.view;
   call.v = v.view;
   float* const out = y->Mutable<float>().data();
-  call.out = ctx.In(0).dims.size() == 4
-                 ? HeadsView<float>::Dense(out, q.heads, q.rows, v.width)
-                 : HeadsView<float>::Flat(out, q.heads, q.rows, v.width);
+  call.out = ctx.In(0).dims.size() == 4 ? HeadsView<float>::Dense(out, q.heads, q.rows, v.width)
+                                        : HeadsView<float>::Flat(out, q.heads, q.rows, v.width);
   const float scale = ctx.node().FloatAttribute("scale", 0);
   const bool given = ctx.node().FindAttribute("scale") != nullptr;
   call.scale = given ? scale : 1.0F / std::sqrt(static_cast<float>(q.width));

@@ -86,7 +86,7 @@ void ForEachBroadcast(const Shape& out, const std::array<const Shape*, kOperands
     }
   }
   int64_t count = 1;
-  for (const int64_t extent : out) count *= extent;
+  for (const int64_t extent : out) count = SaturatingMul(count, extent);
   Shape index(rank, 0);
   std::array<int64_t, kOperands> at{};
   for (int64_t i = 0; i < count; ++i) {
@@ -182,7 +182,8 @@ absl::Status QLinearSoftmax(RunContext& ctx) {
   if (!axis) return ctx.Error(absl::StrCat("axis ", given, " does not lie in the input"));
   int64_t length = dims[*axis];
   int64_t inner = 1;
-  for (int64_t d = *axis + 1; d < rank; ++d) (opset < 13 ? length : inner) *= dims[d];
+  int64_t& joined = opset < 13 ? length : inner;
+  for (int64_t d = *axis + 1; d < rank; ++d) joined = SaturatingMul(joined, dims[d]);
   const std::span<const uint8_t> x = ctx.Data<uint8_t>(0);
   ASSIGN_OR_RETURN(Value* const y, ctx.Out(0));
   uint8_t* const out = y->Mutable<uint8_t>().data();
@@ -218,8 +219,8 @@ absl::Status QLinearConcat(RunContext& ctx) {
   const auto rank = static_cast<int64_t>(y->dims.size());
   const int64_t axis = NormalAxis(ctx.node().IntAttribute("axis", 0), rank).value_or(0);
   int64_t inner = 1;
-  for (int64_t d = axis + 1; d < rank; ++d) inner *= y->dims[d];
-  const int64_t row = y->dims[axis] * inner;
+  for (int64_t d = axis + 1; d < rank; ++d) inner = SaturatingMul(inner, y->dims[d]);
+  const int64_t row = SaturatingMul(y->dims[axis], inner);
   uint8_t* const out = y->Mutable<uint8_t>().data();
   int64_t offset = 0;
   for (size_t i = 2; i < ctx.input_count(); i += 3) {
@@ -231,7 +232,7 @@ absl::Status QLinearConcat(RunContext& ctx) {
     }
     ASSIGN_OR_RETURN(const Affine from, ReadAffine(ctx, i + 1, i + 2, dtype));
     const Table table = MakeTable(dtype, from, to, [](float x) { return x; });
-    const int64_t width = piece.dims[axis] * inner;
+    const int64_t width = SaturatingMul(piece.dims[axis], inner);
     const std::span<const uint8_t> x = piece.As<uint8_t>();
     for (int64_t at = 0, r = 0; at < static_cast<int64_t>(x.size()); at += width, ++r) {
       for (int64_t j = 0; j < width; ++j) out[r * row + offset + j] = table[x[at + j]];

@@ -3,7 +3,8 @@
 //   y = saturate(round(sum (x - zx) sx / (count sy)) + zy)
 //
 // count: the taps inside the input, or with count_include_pad those inside the padding as well.
-#include <optional>
+#include <algorithm>
+#include <type_traits>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
@@ -41,36 +42,31 @@ T Average(int64_t sum, int64_t count, const Scales& scales) {
 
 // Taps of output index `o` that lie inside the padded input.
 int64_t PaddedTaps(const Window3& w, size_t axis, int64_t o) {
-  int64_t taps = 0;
-  for (int64_t tap = 0; tap < w.kernel[axis]; ++tap) {
-    taps += w.At(axis, o, tap) < w.in[axis] + w.after[axis] ? 1 : 0;
-  }
-  return taps;
+  const int64_t room = w.in[axis] + w.after[axis] - w.At(axis, o, 0);
+  return room <= 0 ? 0 : std::min(w.kernel[axis], (room - 1) / w.dilation[axis] + 1);
 }
 
 template <typename T>
 void Pool(const T* x, const Window3& w, bool include_pad, const Scales& scales, T* y) {
   for (int64_t d = 0; d < w.out[0]; ++d) {
+    const auto [d_begin, d_end] = w.TapsInside(0, d);
     for (int64_t h = 0; h < w.out[1]; ++h) {
+      const auto [h_begin, h_end] = w.TapsInside(1, h);
       for (int64_t c = 0; c < w.out[2]; ++c) {
+        const auto [c_begin, c_end] = w.TapsInside(2, c);
         int64_t sum = 0;
-        int64_t count = 0;
-        for (int64_t kd = 0; kd < w.kernel[0]; ++kd) {
-          const int64_t id = w.At(0, d, kd);
-          if (id < 0 || id >= w.in[0]) continue;
-          for (int64_t kh = 0; kh < w.kernel[1]; ++kh) {
-            const int64_t ih = w.At(1, h, kh);
-            if (ih < 0 || ih >= w.in[1]) continue;
-            for (int64_t kw = 0; kw < w.kernel[2]; ++kw) {
-              const int64_t iw = w.At(2, c, kw);
-              if (iw < 0 || iw >= w.in[2]) continue;
-              sum += x[(id * w.in[1] + ih) * w.in[2] + iw] - scales.x.zero;
-              ++count;
+        for (int64_t kd = d_begin; kd < d_end; ++kd) {
+          for (int64_t kh = h_begin; kh < h_end; ++kh) {
+            const T* row = x + (w.At(0, d, kd) * w.in[1] + w.At(1, h, kh)) * w.in[2];
+            for (int64_t kw = c_begin; kw < c_end; ++kw) {
+              sum += row[w.At(2, c, kw)] - scales.x.zero;
             }
           }
         }
-        if (include_pad) count = PaddedTaps(w, 0, d) * PaddedTaps(w, 1, h) * PaddedTaps(w, 2, c);
-        *y++ = Average<T>(sum, count, scales);
+        const int64_t inside = (d_end - d_begin) * (h_end - h_begin) * (c_end - c_begin);
+        const int64_t padded = SaturatingMul(
+            SaturatingMul(PaddedTaps(w, 0, d), PaddedTaps(w, 1, h)), PaddedTaps(w, 2, c));
+        *y++ = Average<T>(sum, include_pad ? padded : inside, scales);
       }
     }
   }

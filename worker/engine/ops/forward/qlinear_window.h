@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "worker/engine/ops/forward/run_context.h"
+#include "worker/engine/ops/value_fact.h"
 
 namespace lathe::engine {
 
@@ -22,9 +23,9 @@ struct Window3 {
   std::array<int64_t, 3> before = {0, 0, 0};  // padding
   std::array<int64_t, 3> after = {0, 0, 0};
 
-  int64_t in_size() const { return in[0] * in[1] * in[2]; }
-  int64_t out_size() const { return out[0] * out[1] * out[2]; }
-  int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
+  int64_t in_size() const { return SaturatingMul(in[0], SaturatingMul(in[1], in[2])); }
+  int64_t out_size() const { return SaturatingMul(out[0], SaturatingMul(out[1], out[2])); }
+  int64_t taps() const { return SaturatingMul(kernel[0], SaturatingMul(kernel[1], kernel[2])); }
 
   // Index in the input of tap `tap` at output index `o`, along an axis; outside it is padding.
   int64_t At(size_t axis, int64_t o, int64_t tap) const {
@@ -38,6 +39,14 @@ struct Window3 {
     const int64_t past = in[axis] <= offset ? 0 : (in[axis] - offset - 1) / step + 1;
     const int64_t begin = std::min(first, out[axis]);
     return {begin, std::clamp(past, begin, out[axis])};
+  }
+  // The taps [begin, end) of output index `o` along an axis that lie inside the input.
+  std::pair<int64_t, int64_t> TapsInside(size_t axis, int64_t o) const {
+    const int64_t start = At(axis, o, 0);
+    const int64_t step = dilation[axis];
+    const int64_t begin = std::min(start >= 0 ? 0 : (-start + step - 1) / step, kernel[axis]);
+    const int64_t past = in[axis] <= start ? 0 : (in[axis] - start - 1) / step + 1;
+    return {begin, std::clamp(past, begin, kernel[axis])};
   }
 };
 

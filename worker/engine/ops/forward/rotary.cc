@@ -28,13 +28,14 @@ absl::StatusOr<std::vector<int64_t>> CacheRows(const RunContext& ctx, const Inpu
   std::vector<int64_t> out(static_cast<size_t>(batch * rows));
   if (!ctx.Has(inputs.positions)) {
     if (cache.size() != 3 || cache[0] != batch || cache[1] != rows) {
-      return ctx.Error(absl::StrCat("without position_ids the caches must be [", batch, ", ", rows,
-                                    ", D / 2]"));
+      return ctx.Error(
+          absl::StrCat("without position_ids the caches must be [", batch, ", ", rows, ", D / 2]"));
     }
     for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<int64_t>(i);
     return out;
   }
-  if (cache.size() != 2) return ctx.Error("with position_ids the caches must be [positions, D / 2]");
+  if (cache.size() != 2)
+    return ctx.Error("with position_ids the caches must be [positions, D / 2]");
   ASSIGN_OR_RETURN(const std::vector<int64_t> given, ctx.Ints(inputs.positions));
   // com.microsoft: a single number is where the first row stands.
   const bool start = given.size() == 1 && ctx.In(inputs.positions).dims.size() < 2;
