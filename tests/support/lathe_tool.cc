@@ -7,6 +7,7 @@
 //   main
 //                                       graph's values, and the cost of a run
 //   lathe_test_tool run ...             runs models: run_tool.h
+//   lathe_test_tool time ...            how long a model's runs take: run_tool.h
 //   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
 #include <cstdlib>
 #include <filesystem>
@@ -197,6 +198,7 @@ absl::Status Run(const std::vector<std::string>& args) {
   if (command == "inline" && args.size() == 3) return Inline(args[1], args[2]);
   if (command == "shapes" && args.size() >= 2) return Shapes(args);
   if (command == "run" && args.size() >= 2) return RunModels({args.begin() + 1, args.end()});
+  if (command == "time" && args.size() >= 2) return TimeModel({args.begin() + 1, args.end()});
   if (command == "layers" && args.size() == 2) return Layers(args[1]);
   if (command == "apply" && (args.size() == 4 || args.size() == 5)) {
     return Apply(args[1], args[2], args[3], args.size() == 5 ? std::atoi(args[4].c_str()) : 1);
