@@ -11,6 +11,7 @@
 //                                       ROWS rows at a time
 //   lathe_test_tool metrics FOLDER      FOLDER/spec.json and the arrays that it names; the report's
 //                                       evaluation block (metrics_tool.h)
+//   lathe_test_tool time ...            how long a model's runs take: run_tool.h
 //   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
 //   lathe_test_tool page FILE.json      the page of a report or, with "main_file", of a model
 //                                       summary
@@ -238,6 +239,7 @@ absl::Status Run(const std::vector<std::string>& args) {
   if (command == "inline" && args.size() == 3) return Inline(args[1], args[2]);
   if (command == "shapes" && args.size() >= 2) return Shapes(args);
   if (command == "run" && args.size() >= 2) return RunModels({args.begin() + 1, args.end()});
+  if (command == "time" && args.size() >= 2) return TimeModel({args.begin() + 1, args.end()});
   if (command == "layers" && args.size() == 2) return Layers(args[1]);
   if (command == "arrays" && args.size() == 3) {
     return Arrays(args[1], std::max(1LL, std::atoll(args[2].c_str())));

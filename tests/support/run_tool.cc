@@ -1,5 +1,6 @@
 #include "tests/support/run_tool.h"
 
+#include <chrono>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -77,6 +78,67 @@ absl::Status RunFolder(const std::string& folder, const ExecutorOptions& options
 }
 
 }  // namespace
+
+absl::Status TimeModel(const std::vector<std::string>& args) {
+  using Clock = std::chrono::steady_clock;
+  const auto since = [](Clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  };
+  ExecutorOptions options;
+  std::string folder;
+  bool profile = false;
+  for (const std::string& arg : args) {
+    if (arg == "--reference") {
+      options.backend = BackendKind::kReference;
+    } else if (arg == "--plain") {
+      options.optimize = false;
+    } else if (arg == "--profile") {
+      profile = true;
+    } else {
+      folder = arg;
+    }
+  }
+  // Between two outputs lies the time of the node that made the second.
+  std::map<std::string, std::pair<double, int64_t>> spent;
+  Clock::time_point last;
+  if (profile) {
+    options.observe = [&](const Node& node, size_t, const Value& value) {
+      auto& entry = spent[absl::StrCat(node.domain.empty() ? "" : node.domain + ".", node.op_type,
+                                       LayoutBlock(value.layout) > 1 ? " (blocked)" : "")];
+      entry.first += since(last);
+      ++entry.second;
+      last = Clock::now();
+    };
+  }
+  ASSIGN_OR_RETURN(const Model model, ReadModel(folder, "model.onnx"));
+  ASSIGN_OR_RETURN(const Model holder, ReadModel(folder, "inputs.onnx"));
+  const std::map<std::string, Value> inputs = ReadInputs(holder);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Executor> executor, Executor::Make(model, options));
+  for (int i = 0; i < 3; ++i) RETURN_IF_ERROR(executor->Run(inputs).status());
+  if (profile) {
+    constexpr int kRuns = 20;
+    spent.clear();
+    for (int i = 0; i < kRuns; ++i) {
+      last = Clock::now();
+      RETURN_IF_ERROR(executor->Run(inputs).status());
+    }
+    for (const auto& [op, entry] : spent) {
+      std::cout << entry.first / kRuns << " ms in " << entry.second / kRuns << " " << op
+                << std::endl;
+    }
+    return absl::OkStatus();
+  }
+  std::cout << "ready" << std::endl;
+  for (int count = 0; std::cin >> count;) {
+    for (int i = 0; i < count; ++i) {
+      const Clock::time_point start = Clock::now();
+      RETURN_IF_ERROR(executor->Run(inputs).status());
+      std::cout << since(start) << " ";
+    }
+    std::cout << std::endl;
+  }
+  return absl::OkStatus();
+}
 
 absl::Status RunModels(const std::vector<std::string>& args) {
   ExecutorOptions options;

@@ -18,6 +18,12 @@ namespace lathe::engine {
 // as written, nothing folded or fused.
 absl::Status RunModels(const std::vector<std::string>& args);
 
+// Arguments: [--reference] [--plain] [--profile] FOLDER, as above. Prints "ready" after three runs;
+// then for each line "N" of standard input runs N times and prints the milliseconds of each, so
+// that a benchmark can take turns with another runtime. --profile: instead of that, prints where
+// the time of 20 runs went, by operator.
+absl::Status TimeModel(const std::vector<std::string>& args);
+
 }  // namespace lathe::engine
 
 #endif  // LATHE_TESTS_SUPPORT_RUN_TOOL_H_

@@ -11,6 +11,8 @@ namespace {
 
 constexpr char kOnnx[] = "";
 constexpr char kMs[] = "com.microsoft";
+// Operators that run/optimize.h makes; no file has them.
+constexpr char kLathe[] = "lathe";
 
 constexpr OpRule kRules[] = {
     // Element by element.
@@ -204,6 +206,7 @@ constexpr OpRule kRules[] = {
     {kOnnx, "QLinearConv", InferQLinearConv, MacsQLinearConv},
     {kOnnx, "RoiAlign", InferRoiPool, nullptr},
     {kMs, "FusedConv", InferConv, MacsConv},
+    {kLathe, "Conv", InferConv, MacsConv},
 
     // Products.
     {kOnnx, "Einsum", InferEinsum, MacsEinsum},
@@ -218,6 +221,8 @@ constexpr OpRule kRules[] = {
     {kMs, "MatMulNBits", InferMatMulNBits, MacsMatMulNBits},
     {kMs, "QGemm", InferQGemm, MacsQGemm},
     {kMs, "TransposeMatMul", InferFusedMatMul, MacsFusedMatMul},
+    {kLathe, "Gemm", InferGemm, MacsGemm},
+    {kLathe, "MatMul", InferFusedMatMul, MacsFusedMatMul},
 
     // Attention.
     {kOnnx, "Attention", InferAttention23, MacsAttention23},

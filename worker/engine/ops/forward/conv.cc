@@ -50,6 +50,64 @@ absl::Status RunKernel(RunContext& ctx, ConvKernel& kernel, ConvSpec spec, const
                     reinterpret_cast<float*>(y->buffer->data()));
 }
 
+// For a residual of another shape, which broadcasts with the result.
+absl::Status ConvolveThenAdd(RunContext& ctx, ConvSpec spec, const Shape& out_dims,
+                             const Operands& at) {
+  ASSIGN_OR_RETURN(const Value residual, ToPlain(ctx.In(at.residual), ctx.memory()));
+  const std::optional<Shape> sum = Broadcast(out_dims, residual.dims);
+  if (!sum) return ctx.Error("what is added does not broadcast with the result");
+  ASSIGN_OR_RETURN(const Value x, ToPlain(ctx.In(0), ctx.memory()));
+  const PostOp post_op = std::exchange(spec.post_op, PostOp());
+  spec.residual = false;
+  spec.x_layout = Layout::kPlain;
+  Value conv = Value::Borrow(DType::kFloat, out_dims, nullptr);
+  if (Volume(out_dims) > 0) {
+    auto& state = ctx.State<ConvState>();
+    if (state.kernel == nullptr) state.kernel = ctx.backend().MakeConv();
+    ConvKernel* kernel = state.kernel.get();
+    absl::StatusOr<Layout> layout = kernel->Prepare(spec);
+    if (absl::IsUnimplemented(layout.status())) {
+      if (state.fallback == nullptr) {
+        state.fallback = MakeBackend(BackendKind::kReference)->MakeConv();
+      }
+      kernel = state.fallback.get();
+      layout = kernel->Prepare(spec);
+    }
+    RETURN_IF_ERROR(layout.status());
+    conv.layout = *layout;
+    ASSIGN_OR_RETURN(conv.buffer, ctx.Scratch(conv.bytes()));
+    conv.data = conv.buffer->data();
+    RETURN_IF_ERROR(kernel->Run(x.As<float>().data(), ctx.Data<float>(1).data(),
+                                spec.bias ? ctx.Data<float>(at.bias).data() : nullptr, nullptr,
+                                Layout::kPlain, reinterpret_cast<float*>(conv.buffer->data())));
+    ASSIGN_OR_RETURN(conv, ToPlain(conv, ctx.memory()));
+  }
+  ASSIGN_OR_RETURN(Value * y, ctx.Out(0, DType::kFloat, *sum));
+  const auto strides = [&sum](Shape dims) {
+    dims.insert(dims.begin(), sum->size() - dims.size(), 1);
+    std::vector<int64_t> steps = Strides(dims);
+    for (size_t i = 0; i < dims.size(); ++i) steps[i] = dims[i] == 1 ? 0 : steps[i];
+    return steps;
+  };
+  const std::vector<int64_t> a = strides(out_dims);
+  const std::vector<int64_t> b = strides(residual.dims);
+  Shape index(sum->size(), 0);
+  float* to = y->Mutable<float>().data();
+  for (int64_t i = 0; i < y->size(); ++i) {
+    int64_t from = 0;
+    int64_t added = 0;
+    for (size_t k = 0; k < index.size(); ++k) {
+      from += index[k] * a[k];
+      added += index[k] * b[k];
+    }
+    to[i] = conv.As<float>()[static_cast<size_t>(from)] +
+            residual.As<float>()[static_cast<size_t>(added)];
+    NextIndex(*sum, index);
+  }
+  ctx.backend().Activate(post_op, y->size(), to);
+  return absl::OkStatus();
+}
+
 absl::Status Convolve(RunContext& ctx, bool transposed) {
   const Operands at;
   RETURN_IF_ERROR(CheckFloats(ctx, {0, 1, at.bias, at.residual}));
@@ -77,13 +135,13 @@ absl::Status Convolve(RunContext& ctx, bool transposed) {
   if (spec.bias && ctx.In(at.bias).dims != Shape{spec.out_channels}) {
     return ctx.Error(absl::StrCat("the bias must have shape [", spec.out_channels, "]"));
   }
-  if (spec.residual && ctx.In(at.residual).dims != out_dims) {
-    return ctx.Error("what is added must have the shape of the result");
-  }
   Shape kernel(w.dims.begin() + 2, w.dims.end());
   ASSIGN_OR_RETURN(spec.window,
                    transposed ? ReadTransposedWindow(ctx, x.dims, out_dims, std::move(kernel))
                               : ReadWindowSpec(ctx, x.dims, out_dims, std::move(kernel)));
+  if (spec.residual && ctx.In(at.residual).dims != out_dims) {
+    return ConvolveThenAdd(ctx, spec, out_dims, at);
+  }
   if (Volume(out_dims) == 0) return ctx.Out(0).status();
   auto& state = ctx.State<ConvState>();
   const auto by_reference = [&]() -> absl::Status {

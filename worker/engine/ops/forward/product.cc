@@ -233,7 +233,7 @@ constexpr OpForward kForwards[] = {
     {"com.microsoft", "FusedMatMul", FusedMatMul, kComputesInFloat},
     {"com.microsoft", "TransposeMatMul", FusedMatMul, kComputesInFloat},
     {"lathe", "Gemm", Gemm, kComputesInFloat},
-    {"lathe", "MatMul", FusedMatMul, kComputesInFloat},
+    {"lathe", "MatMul", FusedMatMul, kComputesInFloat | kTakesDouble},
 };
 
 }  // namespace
