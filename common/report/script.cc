@@ -56,7 +56,7 @@ const char kScript[] = R"js(
 
   document.querySelectorAll('.find input').forEach(function (input) {
     var table = document.getElementById(input.getAttribute('data-table'));
-    var count = input.parentNode.querySelector('output');
+    var count = input.closest('.find').querySelector('output');
     input.addEventListener('input', function () {
       var wanted = input.value.toLowerCase(), shown = 0;
       Array.prototype.forEach.call(table.tBodies[0].rows, function (row) {
