@@ -102,12 +102,13 @@ absl::Status TimeModel(const std::vector<std::string>& args) {
   std::map<std::string, std::pair<double, int64_t>> spent;
   Clock::time_point last;
   if (profile) {
-    options.observe = [&](const Node& node, size_t, const Value& value) {
-      auto& entry = spent[absl::StrCat(node.domain.empty() ? "" : node.domain + ".", node.op_type,
-                                       LayoutBlock(value.layout) > 1 ? " (blocked)" : "")];
+    options.observe = [&](const Node& node, std::span<const Value>, std::span<const Value>) {
+      auto& entry =
+          spent[absl::StrCat(node.domain.empty() ? "" : node.domain + ".", node.op_type)];
       entry.first += since(last);
       ++entry.second;
       last = Clock::now();
+      return absl::OkStatus();
     };
   }
   ASSIGN_OR_RETURN(const Model model, ReadModel(folder, "model.onnx"));

@@ -21,7 +21,7 @@ class GraphView {
   // `graph` must outlive the view; only the view may change its nodes meanwhile.
   explicit GraphView(Graph& graph);
 
-  Graph& graph() { return graph_; }
+  Graph& graph() const { return graph_; }
   // The nodes that are left, in order.
   std::vector<Node*> Nodes() const;
 
