@@ -27,7 +27,13 @@ Tile TopK Transpose Trilu Unsqueeze Where Xor
 """.split())
 
 # Cases that fail for a reason that is not ours to mend, each with it.
-KNOWN_FAILURES = {}
+RANDOM = "the expected numbers are those of numpy's generator"
+ROUNDING = "the expected zeros are numpy's rounding errors of 2e-7; exact zeros are right"
+KNOWN_FAILURES = {
+    **{f"test_bernoulli{form}{expanded}": RANDOM for form in ("", "_double", "_seed") for expanded in ("", "_expanded")},
+    "test_dft_inverse": ROUNDING,
+    "test_dft_inverse_opset19": ROUNDING,
+}
 
 
 def document(outcomes):
@@ -35,6 +41,7 @@ def document(outcomes):
     total = collections.Counter(outcome.status for outcome in outcomes)
     common = [outcome for outcome in outcomes if outcome.op in COMMON_OPS]
     passed = sum(outcome.status == "pass" for outcome in common)
+    known = sum(outcome.status == "fail" and outcome.name in KNOWN_FAILURES for outcome in outcomes)
     lines = [
         "# Operators",
         "",
@@ -46,6 +53,9 @@ def document(outcomes):
         f"Of {len(outcomes)} cases {total['pass']} pass, {total['fail']} fail and {total['unsupported']} are not supported; of the "
         f"{len(common)} cases of the operators that",
         f"common models use, {passed} pass ({100 * passed / max(1, len(common)):.1f} %).",
+        "",
+        f"{known} of those that fail cannot be passed: Bernoulli's expected numbers come from numpy's generator, and two inverse DFTs expect",
+        "numpy's own rounding errors where exact zeros are right.",
         "",
         "| operator | pass | fail | not supported |",
         "|---|---|---|---|",

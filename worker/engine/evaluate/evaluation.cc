@@ -40,14 +40,17 @@ class EvaluationRun {
     }
     if (absl::IsUnimplemented(able)) return NotEvaluated(able);
     RETURN_IF_ERROR(able);
-    absl::StatusOr<std::unique_ptr<PairedEvaluation>> metrics =
-        PairedEvaluation::Make(request_.metrics);
-    if (!metrics.ok()) return DataError(metrics.status());
-    metrics_ = *std::move(metrics);
+    // One model without labels has no figures; it is run for what it takes, and for NaN.
+    if (after_ != nullptr || request_.metrics.task) {
+      absl::StatusOr<std::unique_ptr<PairedEvaluation>> metrics =
+          PairedEvaluation::Make(request_.metrics);
+      if (!metrics.ok()) return DataError(metrics.status());
+      metrics_ = *std::move(metrics);
+    }
     const absl::Status done = RunBatches();
     if (absl::IsUnimplemented(done)) return NotEvaluated(done);
     RETURN_IF_ERROR(DataError(done));
-    outcome_.evaluation = metrics_->Result();
+    outcome_.evaluation = metrics_ != nullptr ? metrics_->Result() : WithoutFigures();
     return std::move(outcome_);
   }
 
@@ -56,6 +59,15 @@ class EvaluationRun {
                                    std::unique_ptr<Executor>* executor) {
     ASSIGN_OR_RETURN(*executor, Executor::Make(model, options));
     return absl::OkStatus();
+  }
+
+  json WithoutFigures() const {
+    return {{"task", nullptr},
+            {"split", request_.metrics.split},
+            {"examples", examples_},
+            {"labels", false},
+            {"before", nullptr},
+            {"after", nullptr}};
   }
 
   EvaluationOutcome NotEvaluated(const absl::Status& why) {
@@ -67,18 +79,17 @@ class EvaluationRun {
   }
 
   absl::Status RunBatches() {
-    int64_t examples = 0;
     for (int64_t index = 0;; ++index) {
       ASSIGN_OR_RETURN(std::optional<ExampleBatch> batch, request_.test());
       if (!batch) break;
       RETURN_IF_ERROR(RunBatch(*batch));
       if (index == 0) RETURN_IF_ERROR(MeasureTimes(*batch));
       if (index < kDiagnosisBatches) RETURN_IF_ERROR(Diagnose(*batch, index));
-      examples += batch->examples;
-      if (request_.progress) request_.progress(examples);
+      examples_ += batch->examples;
+      if (request_.progress) request_.progress(examples_);
     }
     if (diagnosis_ != nullptr) outcome_.layers = diagnosis_->Result();
-    if (examples > 0) return absl::OkStatus();
+    if (examples_ > 0) return absl::OkStatus();
     return absl::InvalidArgumentError("there are no examples to evaluate the model on");
   }
 
@@ -90,6 +101,7 @@ class EvaluationRun {
     outcome_.peak_activation_bytes_before =
         std::max(outcome_.peak_activation_bytes_before, before_->peak_activation_bytes());
     const LabelBatch* labels = batch.labels ? &*batch.labels : nullptr;
+    if (metrics_ == nullptr) return absl::OkStatus();
     if (after_ == nullptr) {
       if (labels == nullptr) return metrics_->Add(arrays_before.batch(), LabelBatch());
       return metrics_->Add(arrays_before.batch(), *labels);
@@ -158,6 +170,7 @@ class EvaluationRun {
   std::unique_ptr<PairedEvaluation> metrics_;
   std::unique_ptr<Diagnosis> diagnosis_;
   EvaluationOutcome outcome_;
+  int64_t examples_ = 0;
   bool told_before_ = false;
   bool told_after_ = false;
 };
