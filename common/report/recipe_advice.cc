@@ -108,10 +108,11 @@ class Adviser {
     double kept = 0;
     for (const Layer* layer : sensitive) kept += layer->parameters;
     const double rest = facts_.quantizable - kept;
-    Reason(absl::StrCat(Percent(facts_.in_matrices / facts_.quantizable),
-                        " of the weights are in matrices and embeddings, which take 4 bits in groups "
-                        "of 32: about ",
-                        Megabytes(4 * rest), " of floats become ", Megabytes(kBytesAt4 * rest)));
+    Reason(
+        absl::StrCat(Percent(facts_.in_matrices / facts_.quantizable),
+                     " of the weights are in matrices and embeddings, which take 4 bits in groups "
+                     "of 32: about ",
+                     Megabytes(4 * rest), " of floats become ", Megabytes(kBytesAt4 * rest)));
     std::string step = "quantize_weights: {bits: 4, granularity: group, group_size: 32";
     if (!sensitive.empty()) absl::StrAppend(&step, ", skip: ", NameList(sensitive));
     steps_.push_back(step + "}");
@@ -122,8 +123,8 @@ class Adviser {
                         absl::StrFormat("%.1f", *sensitive.front()->sqnr4), " against ",
                         absl::StrFormat("%.1f", median_), " dB) and keep 8 bits: +",
                         Megabytes((kBytesAt8 - kBytesAt4) * kept)));
-    steps_.push_back(absl::StrCat("quantize_weights: {bits: 8, keep_small: 0, targets: ",
-                                  NameList(sensitive), "}"));
+    steps_.push_back(absl::StrCat(
+        "quantize_weights: {bits: 8, keep_small: 0, targets: ", NameList(sensitive), "}"));
   }
 
   void Memory() {
@@ -135,8 +136,8 @@ class Adviser {
     double bytes = 0;
     for (const Layer* table : tables) bytes += 4 * table->parameters;
     if (!tables.empty()) {
-      Reason(absl::StrCat("embeddings stay integers in memory: ", Megabytes(bytes), " become about ",
-                          Megabytes(bytes * kBytesAt8 / 4)));
+      Reason(absl::StrCat("embeddings stay integers in memory: ", Megabytes(bytes),
+                          " become about ", Megabytes(bytes * kBytesAt8 / 4)));
     }
     Quantize8("the file shrinks with it");
   }
@@ -148,8 +149,9 @@ class Adviser {
 
   void Energy() {
     LowRank("every multiply-accumulate that is not done costs nothing");
-    Quantize8("weights read from memory dominate the estimate: a quarter of the bytes, about a "
-              "quarter of that part");
+    Quantize8(
+        "weights read from memory dominate the estimate: a quarter of the bytes, about a "
+        "quarter of that part");
   }
 
   RecipeAdvice Done(const std::string& limit) const {
@@ -193,8 +195,9 @@ class Adviser {
                      [](const Layer* a, const Layer* b) { return a->macs > b->macs; });
     if (heavy.size() > kMaxNamed) heavy.resize(kMaxNamed);
     if (heavy.empty()) {
-      Reason("no layer with 2 % of the multiply-accumulates can be factorized: low_rank takes "
-             "Gemm, MatMul and 1x1 convolutions");
+      Reason(
+          "no layer with 2 % of the multiply-accumulates can be factorized: low_rank takes "
+          "Gemm, MatMul and 1x1 convolutions");
       return;
     }
     Reason(absl::StrCat("low rank where it costs less, on ", heavy.size(),
@@ -234,8 +237,8 @@ absl::Status CheckName(const char* what, const std::string& given,
   if (given.empty() || std::count(names.begin(), names.end(), given) != 0) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(absl::StrCat("no ", what, " '", given, "'; there are: ",
-                                                 absl::StrJoin(names, ", ")));
+  return absl::InvalidArgumentError(
+      absl::StrCat("no ", what, " '", given, "'; there are: ", absl::StrJoin(names, ", ")));
 }
 
 }  // namespace
@@ -260,9 +263,11 @@ absl::StatusOr<RecipeAdvice> AdviseRecipe(const json& summary, const std::string
   if (const absl::Status named = CheckName("limit", limit, AdviceLimits()); !named.ok()) {
     return named;
   }
-  static const auto* const usual = new std::map<std::string, std::string>{
-      {"", "storage"},      {"mobile", "storage"}, {"embedded", "memory"},
-      {"edge", "compute"},  {"cloud", "compute"}};
+  static const auto* const usual = new std::map<std::string, std::string>{{"", "storage"},
+                                                                          {"mobile", "storage"},
+                                                                          {"embedded", "memory"},
+                                                                          {"edge", "compute"},
+                                                                          {"cloud", "compute"}};
   const std::string chosen = limit.empty() ? usual->at(target) : limit;
   const Facts facts = Read(summary);
   Adviser adviser(facts);

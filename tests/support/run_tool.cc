@@ -103,8 +103,7 @@ absl::Status TimeModel(const std::vector<std::string>& args) {
   Clock::time_point last;
   if (profile) {
     options.observe = [&](const Node& node, std::span<const Value>, std::span<const Value>) {
-      auto& entry =
-          spent[absl::StrCat(node.domain.empty() ? "" : node.domain + ".", node.op_type)];
+      auto& entry = spent[absl::StrCat(node.domain.empty() ? "" : node.domain + ".", node.op_type)];
       entry.first += since(last);
       ++entry.second;
       last = Clock::now();

@@ -5,8 +5,8 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <string>
 #include <optional>
+#include <string>
 
 namespace lathe::worker {
 

@@ -11,8 +11,9 @@
 
 namespace lathe::worker {
 
-// `in/` (the model's files), `compared/` (those of the model to compare with), `data/` (datasets), `out/` (what the job writes), `meta/` (its report)
-// and `tmp/`; all of it is removed with the object.
+// `in/` (the model's files), `compared/` (those of the model to compare with), `data/` (datasets),
+// `out/` (what the job writes), `meta/` (its report) and `tmp/`; all of it is removed with the
+// object.
 class WorkFolder {
  public:
   static absl::StatusOr<std::unique_ptr<WorkFolder>> Create(const std::string& path);

@@ -172,8 +172,9 @@ absl::Status CompressRun::ReadRecipe() {
 absl::Status CompressRun::EvaluateOutput() {
   if (data_ == nullptr) {
     if (!report_.datasets.empty()) {
-      report_.notes.push_back("no step of this recipe uses data, and the recipe asks for no "
-                              "evaluation; the datasets were not read");
+      report_.notes.push_back(
+          "no step of this recipe uses data, and the recipe asks for no "
+          "evaluation; the datasets were not read");
     }
     return absl::OkStatus();
   }

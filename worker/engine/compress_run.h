@@ -54,7 +54,7 @@ class CompressRun {
   Model model_;
   Model written_;
   std::vector<Bytes> file_constants_;  // large ones, in mapped files
-  std::unique_ptr<TestData> data_;  // null: none were given, or none are wanted
+  std::unique_ptr<TestData> data_;     // null: none were given, or none are wanted
   ReportInput report_;
   std::map<std::string, std::string> parts_;  // weight made by a step -> weight it is a part of
   bool changed_ = false;

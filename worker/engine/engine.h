@@ -82,8 +82,8 @@ struct CompressResult {
 
 // Errors: INVALID_ARGUMENT (the model or the recipe; says which, and where), UNIMPLEMENTED (an op a
 // step cannot do without), CANCELLED, RESOURCE_EXHAUSTED (memory or disk), INTERNAL (a bug). The
-// status payload "lathe/reason" holds INVALID_MODEL, INVALID_RECIPE, INVALID_DATASET or UNSUPPORTED_OP
-// where one fits.
+// status payload "lathe/reason" holds INVALID_MODEL, INVALID_RECIPE, INVALID_DATASET or
+// UNSUPPORTED_OP where one fits.
 absl::StatusOr<CompressResult> Compress(const CompressRequest& request, const Hooks& hooks);
 
 struct EvaluateRequest {

@@ -81,8 +81,8 @@ absl::Status EvaluateRun::Run(CompressResult* result) {
   const bool two = !request_.compared_folder.empty();
   if (two) {
     Tell("read", kReadEnd / 2, request_.compared_main_file);
-    ASSIGN_OR_RETURN(compared_, Read(request_.compared_folder, request_.compared_main_file,
-                                     &report_.after));
+    ASSIGN_OR_RETURN(compared_,
+                     Read(request_.compared_folder, request_.compared_main_file, &report_.after));
     report_.kind = ReportKind::kComparison;
   }
   report_.timings["read"] = Now() - start;

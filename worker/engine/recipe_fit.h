@@ -22,8 +22,8 @@ absl::Status CheckTargets(const Recipe& recipe, const std::vector<Weight>& layer
 // no parameter would make a difference. `outcomes`: of every step and layer.
 absl::Status CheckApplicable(const std::vector<LayerOutcome>& outcomes);
 
-// INVALID_ARGUMENT with reason INVALID_RECIPE when one of `constraints` (by name) is judged by running
-// the model and there is no data to run it on.
+// INVALID_ARGUMENT with reason INVALID_RECIPE when one of `constraints` (by name) is judged by
+// running the model and there is no data to run it on.
 absl::Status CheckConstraints(const std::map<std::string, double>& constraints, bool has_data);
 
 }  // namespace lathe::engine

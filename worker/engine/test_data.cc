@@ -43,8 +43,8 @@ LabelBatch LabelsOf(HeldBatch& held) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TestData>> TestData::Open(
-    const std::vector<InputDataset>& datasets, const Recipe& recipe, const Model& model) {
+absl::StatusOr<std::unique_ptr<TestData>> TestData::Open(const std::vector<InputDataset>& datasets,
+                                                         const Recipe& recipe, const Model& model) {
   std::unique_ptr<TestData> data;
   std::vector<DataFile> files;
   for (const InputDataset& dataset : datasets) {

@@ -34,9 +34,8 @@ absl::StatusOr<RecipeAdvice> Advise(Context& context, const Flags& flags, Sessio
     name = uploaded.name();
   }
   ASSIGN_OR_RETURN(const client::Report summary, session.client().InspectModel(name, bound));
-  return AdviseRecipe(
-      nlohmann::json::parse(summary.json, nullptr, /*allow_exceptions=*/false), flags.target,
-      flags.limit);
+  return AdviseRecipe(nlohmann::json::parse(summary.json, nullptr, /*allow_exceptions=*/false),
+                      flags.target, flags.limit);
 }
 
 int Run(Context& context, const Flags& flags) {

@@ -84,8 +84,7 @@ int Run(Context& context, const Flags& flags) {
   if (!job.ok()) return context.Fail(job.status());
   absl::StatusOr<Session> session = Session::Open(context);
   if (!session.ok()) return context.Fail(session.status());
-  const absl::StatusOr<Outcome> outcome =
-      Compress(context, flags, *std::move(job), *session);
+  const absl::StatusOr<Outcome> outcome = Compress(context, flags, *std::move(job), *session);
   const int code = outcome.ok() ? Print(context, flags, *outcome) : context.Fail(outcome.status());
   session->MayKeepLog(context);
   return code;

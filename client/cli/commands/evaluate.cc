@@ -1,4 +1,5 @@
-// lathe evaluate MODEL [--against MODEL] --data FILE: how good a model is, or how far two are apart.
+// lathe evaluate MODEL [--against MODEL] --data FILE: how good a model is, or how far two are
+// apart.
 #include <filesystem>
 #include <iostream>
 
@@ -34,8 +35,7 @@ absl::StatusOr<std::string> ModelName(Session& session, Context& context,
   if (absl::StartsWith(given, "models/") || !std::filesystem::is_regular_file(given, error)) {
     return ResourceName("models", given);
   }
-  ASSIGN_OR_RETURN(const v1::Model model,
-                   UploadWithProgress(session.client(), context, given, ""));
+  ASSIGN_OR_RETURN(const v1::Model model, UploadWithProgress(session.client(), context, given, ""));
   return model.name();
 }
 
@@ -98,8 +98,9 @@ int Run(Context& context, const Flags& flags) {
 void AddEvaluateCommand(CLI::App& app, Context& context) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand(
-      "evaluate", "Measure a model on data, or compare two, on a private server unless one is "
-                  "named");
+      "evaluate",
+      "Measure a model on data, or compare two, on a private server unless one is "
+      "named");
   command->add_option("MODEL", flags->model, "models/ID, or an .onnx file to upload first")
       ->required();
   command

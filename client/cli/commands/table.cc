@@ -4,8 +4,8 @@ namespace lathe::cli {
 
 const std::vector<Command>& Commands() {
   static const std::vector<Command>* commands = new std::vector<Command>{
-      {"compress", AddCompressCommand}, {"evaluate", AddEvaluateCommand}, {"advise", AddAdviseCommand},
-      {"upload", AddUploadCommand},
+      {"compress", AddCompressCommand}, {"evaluate", AddEvaluateCommand},
+      {"advise", AddAdviseCommand},     {"upload", AddUploadCommand},
       {"models", AddModelsCommand},     {"inspect", AddInspectCommand},
       {"submit", AddSubmitCommand},     {"jobs", AddJobsCommand},
       {"job", AddJobCommand},           {"wait", AddWaitCommand},

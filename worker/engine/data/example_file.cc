@@ -166,8 +166,8 @@ absl::Status ExampleFile::BindInput(
     return expected(got + ": preprocess.layout and preprocess.resize need images of 3 axes");
   }
   if (applies) {
-    absl::StatusOr<Transform> transform =
-        Transform::Make(preprocess, out.shape, image, image ? LayoutOf(dims, skip) : ImageLayout::kNchw);
+    absl::StatusOr<Transform> transform = Transform::Make(
+        preprocess, out.shape, image, image ? LayoutOf(dims, skip) : ImageLayout::kNchw);
     if (!transform.ok()) return Wrong(have.name, transform.status().message());
     out.transform = *std::move(transform);
     out.shape = out.transform->out_shape();

@@ -110,7 +110,7 @@ ConvertError Transform::Apply(DType from, const char* in, DType to, char* out) c
   std::vector<double> result(static_cast<size_t>(channels_ * out_height_ * out_width_));
   const auto pixel = [&](int64_t c, int64_t y, int64_t x) {
     return plain[data_ == ImageLayout::kNchw ? (c * height_ + y) * width_ + x
-                                        : (y * width_ + x) * channels_ + c];
+                                             : (y * width_ + x) * channels_ + c];
   };
   for (int64_t y = 0; count > 0 && y < out_height_; ++y) {
     const Tap v = TapAt(y, height_, out_height_);
@@ -119,8 +119,9 @@ ConvertError Transform::Apply(DType from, const char* in, DType to, char* out) c
       for (int64_t c = 0; c < channels_; ++c) {
         const double top = std::lerp(pixel(c, v.low, h.low), pixel(c, v.low, h.high), h.weight);
         const double low = std::lerp(pixel(c, v.high, h.low), pixel(c, v.high, h.high), h.weight);
-        const int64_t to_index = wanted_ == ImageLayout::kNchw ? (c * out_height_ + y) * out_width_ + x
-                                                          : (y * out_width_ + x) * channels_ + c;
+        const int64_t to_index = wanted_ == ImageLayout::kNchw
+                                     ? (c * out_height_ + y) * out_width_ + x
+                                     : (y * out_width_ + x) * channels_ + c;
         result[to_index] = normal(std::lerp(top, low, v.weight), c);
       }
     }

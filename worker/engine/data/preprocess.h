@@ -21,7 +21,7 @@ struct Preprocess {
   double scale = 1;
   std::vector<double> mean;                           // empty, one, or one a channel
   std::vector<double> std;                            // likewise; never 0
-  std::optional<ImageLayout> layout;                       // of the data
+  std::optional<ImageLayout> layout;                  // of the data
   std::optional<std::pair<int64_t, int64_t>> resize;  // height, width
 
   // From a validated recipe.

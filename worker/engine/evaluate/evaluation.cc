@@ -62,19 +62,15 @@ class EvaluationRun {
   }
 
   json WithoutFigures() const {
-    return {{"task", nullptr},
-            {"split", request_.metrics.split},
-            {"examples", examples_},
-            {"labels", false},
-            {"before", nullptr},
-            {"after", nullptr}};
+    return {{"task", nullptr},       {"split", request_.metrics.split},
+            {"examples", examples_}, {"labels", false},
+            {"before", nullptr},     {"after", nullptr}};
   }
 
   EvaluationOutcome NotEvaluated(const absl::Status& why) {
     EvaluationOutcome outcome;
     outcome.evaluation = {{"not_evaluated", std::string(why.message())}};
-    outcome.warnings.push_back(
-        absl::StrCat("the models were not evaluated: ", why.message()));
+    outcome.warnings.push_back(absl::StrCat("the models were not evaluated: ", why.message()));
     return outcome;
   }
 
@@ -122,8 +118,7 @@ class EvaluationRun {
                                  [](const Value& value) { return CountBad(value) > 0; });
     if (told || !bad) return;
     told = true;
-    const absl::StatusOr<std::string> node =
-        FirstBadNode(model, batch.inputs, request_.cancelled);
+    const absl::StatusOr<std::string> node = FirstBadNode(model, batch.inputs, request_.cancelled);
     outcome_.warnings.push_back(absl::StrCat(
         which, " puts out NaN or infinity",
         node.ok() && !node->empty() ? absl::StrCat(": first, ", *node) : std::string()));
@@ -158,8 +153,8 @@ class EvaluationRun {
       return absl::OkStatus();
     }
     if (index == 0) {
-      ASSIGN_OR_RETURN(diagnosis_, Diagnosis::Make(*request_.model, *request_.compared,
-                                                   request_.cancelled));
+      ASSIGN_OR_RETURN(diagnosis_,
+                       Diagnosis::Make(*request_.model, *request_.compared, request_.cancelled));
     }
     return diagnosis_->Add(batch.inputs);
   }

@@ -34,7 +34,7 @@ using NextBatch = std::function<absl::StatusOr<std::optional<ExampleBatch>>()>;
 struct EvaluationRequest {
   Model* model = nullptr;           // as it was
   const Model* compared = nullptr;  // what has become of it, or another one; null: one model alone
-  bool compressed = false;          // `compared` came from `model` by methods: layers can be matched
+  bool compressed = false;  // `compared` came from `model` by methods: layers can be matched
   NextBatch test;
   PairedOptions metrics;
   bool measure_latency = true;
@@ -47,7 +47,8 @@ struct EvaluationRequest {
 };
 
 struct EvaluationOutcome {
-  // docs/report.md; null when there is none. `evaluation` may hold nothing but `not_evaluated`: why.
+  // docs/report.md; null when there is none. `evaluation` may hold nothing but `not_evaluated`:
+  // why.
   nlohmann::json evaluation;
   nlohmann::json latency;
   std::vector<LayerDiagnosis> layers;

@@ -9,8 +9,7 @@ namespace lathe::engine {
 namespace {
 
 RunTimes Summarize(const std::vector<double>& seconds) {
-  return {Quantile(seconds, 0.5) * 1e3, Quantile(seconds, 0.1) * 1e3,
-          Quantile(seconds, 0.9) * 1e3};
+  return {Quantile(seconds, 0.5) * 1e3, Quantile(seconds, 0.1) * 1e3, Quantile(seconds, 0.9) * 1e3};
 }
 
 }  // namespace

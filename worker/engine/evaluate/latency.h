@@ -32,8 +32,8 @@ struct LatencyOptions {
   double budget_seconds = 1.5;  // of both models, warm-up left out; min_runs are done all the same
 };
 
-// Runs the two in turn, so that a machine that is busy for a while slows both. `seconds` is a steady
-// clock. Errors are those of the runs.
+// Runs the two in turn, so that a machine that is busy for a while slows both. `seconds` is a
+// steady clock. Errors are those of the runs.
 absl::StatusOr<Latency> MeasureLatency(const std::function<absl::Status()>& before,
                                        const std::function<absl::Status()>& after,
                                        const std::function<double()>& seconds,

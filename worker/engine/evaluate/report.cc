@@ -154,7 +154,9 @@ json InputsJson(const ReportInput& input) {
   }
   json datasets = json::array();
   for (const InputDataset& d : input.datasets) {
-    datasets.push_back({{"role", d.role}, {"name", d.name}, {"sha256", d.sha256},
+    datasets.push_back({{"role", d.role},
+                        {"name", d.name},
+                        {"sha256", d.sha256},
                         {"used", input.evaluation.has_value()}});
   }
   return {{"files", std::move(files)}, {"datasets", std::move(datasets)}};
@@ -206,23 +208,23 @@ Report MakeReport(const ReportInput& input) {
   const Inference& inference = input.before.inference;
   json report = {{"schema_version", 1},
                  {"kind", KindName(input.kind)},
-                       {"build_id", BuildId()},
-                       {"seed", input.recipe.seed},
-                       {"recipe", json::parse(CanonicalJson(input.recipe))},
-                       {"inputs", InputsJson(input)},
-                       {"bindings", inference.bindings},
-                       {"assumed_bindings", inference.assumed_bindings},
-                       {"assumptions", inference.assumptions},
-                       {"shape_unknown", inference.shape_unknown},
-                       {"before", before},
-                       {"after", after},
-                       {"ratios", Ratios(before, after)},
-                       {"energy_source", kEnergySource},
-                       {"layers", std::move(layers)},
-                       {"steps", StepsJson(input)},
-                       {"notes", input.notes},
-                       {"warnings", warnings},
-                       {"timings", TimingsJson(input)}};
+                 {"build_id", BuildId()},
+                 {"seed", input.recipe.seed},
+                 {"recipe", json::parse(CanonicalJson(input.recipe))},
+                 {"inputs", InputsJson(input)},
+                 {"bindings", inference.bindings},
+                 {"assumed_bindings", inference.assumed_bindings},
+                 {"assumptions", inference.assumptions},
+                 {"shape_unknown", inference.shape_unknown},
+                 {"before", before},
+                 {"after", after},
+                 {"ratios", Ratios(before, after)},
+                 {"energy_source", kEnergySource},
+                 {"layers", std::move(layers)},
+                 {"steps", StepsJson(input)},
+                 {"notes", input.notes},
+                 {"warnings", warnings},
+                 {"timings", TimingsJson(input)}};
   if (input.kind == ReportKind::kEvaluation) {
     report.erase("after");
     report.erase("ratios");

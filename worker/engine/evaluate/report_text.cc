@@ -152,7 +152,8 @@ void AddAssumptions(const json& report, std::vector<std::string>* notes) {
 
 std::string ReportText(const std::string& report_json) {
   const json report = json::parse(report_json);
-  std::string out = absl::StrCat(Summary(report), EvaluationText(report), Layers(report), Skipped(report));
+  std::string out =
+      absl::StrCat(Summary(report), EvaluationText(report), Layers(report), Skipped(report));
   std::vector<std::string> notes;
   for (const json& step : report["steps"]) {
     for (const json& note : step["notes"]) {

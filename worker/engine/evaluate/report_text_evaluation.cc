@@ -102,8 +102,8 @@ std::string LatencyLine(const json& report) {
   const json& latency = At(report, "latency");
   if (!latency.is_object()) return "";
   const json& ratio = At(latency, "ratio");
-  return absl::StrCat("\na run of ", At(latency, "batch").dump(), " examples on one thread: ",
-                      Number(At(latency, "before_ms"), 3), " ms",
+  return absl::StrCat("\na run of ", At(latency, "batch").dump(),
+                      " examples on one thread: ", Number(At(latency, "before_ms"), 3), " ms",
                       ratio.is_number()
                           ? absl::StrCat(" before, ", Number(At(latency, "after_ms"), 3),
                                          " ms after (", Number(ratio, 2), " times)")

@@ -17,8 +17,8 @@ constexpr int64_t kRunElements = 1024;
 std::optional<double> EstimateRoundingSqnr(const Tensor& tensor, int bits) {
   const int64_t size = tensor.size();
   if (!IsFloat(tensor.dtype) || size == 0) return std::nullopt;
-  const int64_t runs = std::min((size + kRunElements - 1) / kRunElements,
-                                kSampledElements / kRunElements);
+  const int64_t runs =
+      std::min((size + kRunElements - 1) / kRunElements, kSampledElements / kRunElements);
   const int64_t last = std::max<int64_t>(0, size - kRunElements);
   const auto most = static_cast<double>((1 << (bits - 1)) - 1);
   double signal = 0;

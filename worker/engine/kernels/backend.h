@@ -1,4 +1,5 @@
-// Who does the heavy arithmetic: convolutions, pools, products, softmax, normalizations. All float32.
+// Who does the heavy arithmetic: convolutions, pools, products, softmax, normalizations. All
+// float32.
 //
 // A node's kernel is made once and kept: it packs constant weights on first use, and keeps what it
 // made for a shape (at most kMaxShapesKept of them; past that it starts over).
@@ -93,8 +94,8 @@ struct GemmArgs {
   int64_t n = 0;
   int64_t k = 0;
   float alpha = 1;
-  const float* a = nullptr;     // dense
-  const float* b = nullptr;     // dense
+  const float* a = nullptr;  // dense
+  const float* b = nullptr;  // dense
   // b is the same in every run and may be kept packed, under this number (0, 1, ...); -1: it may
   // not.
   int64_t b_slot = -1;

@@ -34,9 +34,9 @@ class OneDnnPool : public PoolKernel {
                              : spec.kind == PoolSpec::Kind::kAverage
                                  ? dnnl::algorithm::pooling_avg_exclude_padding
                                  : dnnl::algorithm::pooling_avg_include_padding;
-      const dnnl::pooling_v2_forward::desc desc(dnnl::prop_kind::forward_inference, algorithm,
-                                                src_, dst_, w.strides, w.kernel, dilates,
-                                                w.pads_begin, w.pads_end);
+      const dnnl::pooling_v2_forward::desc desc(dnnl::prop_kind::forward_inference, algorithm, src_,
+                                                dst_, w.strides, w.kernel, dilates, w.pads_begin,
+                                                w.pads_end);
       dnnl::primitive_attr attr;
       attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
       const dnnl::pooling_v2_forward::primitive_desc pd(desc, attr, runtime_.engine);

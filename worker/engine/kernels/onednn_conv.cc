@@ -35,8 +35,8 @@ memory::desc PlainWeights(const ConvSpec& spec) {
   const int64_t i = spec.in_channels / spec.groups;
   const size_t axes = spec.window.kernel.size();
   const bool grouped = spec.groups > 1;
-  Dims dims = grouped ? Join({spec.groups, o, i}, spec.window.kernel)
-                      : Join({o, i}, spec.window.kernel);
+  Dims dims =
+      grouped ? Join({spec.groups, o, i}, spec.window.kernel) : Join({o, i}, spec.window.kernel);
   Dims strides(dims.size());
   int64_t stride = 1;
   for (size_t a = dims.size(); a-- > dims.size() - axes;) {
@@ -174,8 +174,7 @@ class OneDnnConv : public ConvKernel {
   void Pack(Plan& plan, const float* w) {
     if (plan.packed != nullptr) return;
     for (const Plan& other : plans_) {
-      if (other.packed != nullptr && other.weights == plan.weights &&
-          other.spec.constant_weights) {
+      if (other.packed != nullptr && other.weights == plan.weights && other.spec.constant_weights) {
         plan.packed = other.packed;
         return;
       }
@@ -189,8 +188,8 @@ class OneDnnConv : public ConvKernel {
     dnnl::reorder(source, to).execute(runtime_.stream, source, to);
   }
 
-  void RunPlan(Plan& plan, const float* x, const float* w, const float* bias,
-               const float* residual, Layout residual_layout, float* y) {
+  void RunPlan(Plan& plan, const float* x, const float* w, const float* bias, const float* residual,
+               Layout residual_layout, float* y) {
     const ConvSpec& spec = plan.spec;
     memory packed;
     if (spec.constant_weights) {
@@ -199,8 +198,8 @@ class OneDnnConv : public ConvKernel {
     } else if (plan.weights == PlainWeights(spec)) {
       packed = memory(plan.weights, runtime_.engine, const_cast<float*>(w));
     } else {
-      packed = memory(plan.weights, runtime_.engine,
-                      weights_scratch_.Take(plan.weights.get_size()));
+      packed =
+          memory(plan.weights, runtime_.engine, weights_scratch_.Take(plan.weights.get_size()));
       Reorder(PlainWeights(spec), const_cast<float*>(w), packed);
     }
     void* input = const_cast<float*>(x);
@@ -238,8 +237,8 @@ class OneDnnConv : public ConvKernel {
                                    runtime_.engine, const_cast<float*>(bias));
     }
     if (plan.scratchpad.get_size() > 0) {
-      args[DNNL_ARG_SCRATCHPAD] = memory(plan.scratchpad, runtime_.engine,
-                                         scratch_.Take(plan.scratchpad.get_size()));
+      args[DNNL_ARG_SCRATCHPAD] =
+          memory(plan.scratchpad, runtime_.engine, scratch_.Take(plan.scratchpad.get_size()));
     }
     plan.primitive.execute(runtime_.stream, args);
     const auto count = static_cast<int64_t>(y_bytes / sizeof(float));

@@ -34,8 +34,7 @@ dnnl::memory::desc DescOf(const dnnl::memory::dims& dims, Layout layout) {
   constexpr Tag kTags[3][3] = {{Tag::ncw, Tag::nCw8c, Tag::nCw16c},
                                {Tag::nchw, Tag::nChw8c, Tag::nChw16c},
                                {Tag::ncdhw, Tag::nCdhw8c, Tag::nCdhw16c}};
-  return {dims, dnnl::memory::data_type::f32,
-          kTags[dims.size() - 3][static_cast<size_t>(layout)]};
+  return {dims, dnnl::memory::data_type::f32, kTags[dims.size() - 3][static_cast<size_t>(layout)]};
 }
 
 bool AppendPostOp(const PostOp& op, dnnl::post_ops& ops) {

@@ -73,9 +73,9 @@ struct Tile {
   int64_t k;
   const float* a;
   int64_t lda;
-  const float* b;     // first panel's block
-  int64_t b_row;      // floats between rows of the block
-  int64_t b_panel;    // floats between panels
+  const float* b;   // first panel's block
+  int64_t b_row;    // floats between rows of the block
+  int64_t b_panel;  // floats between panels
   float alpha;
   const float* bias;  // of the tile's columns, or nullptr
   bool load;          // starts from what c holds

@@ -26,17 +26,15 @@ void Apply(const PostOp& op, int64_t count, float* x) {
       return;
     case PostOp::Kind::kRelu:
       // The operand order keeps NaN.
-      return vm::MapRow(x, count, x,
-                        [=](V v) { return hn::IfThenElse(hn::Lt(v, zero), zero, v); });
+      return vm::MapRow(x, count, x, [=](V v) { return hn::IfThenElse(hn::Lt(v, zero), zero, v); });
     case PostOp::Kind::kClip:
       return vm::MapRow(x, count, x, [=](V v) {
         const V high = hn::IfThenElse(hn::Lt(v, alpha), alpha, v);
         return hn::IfThenElse(hn::Gt(high, beta), beta, high);
       });
     case PostOp::Kind::kLeakyRelu:
-      return vm::MapRow(x, count, x, [=](V v) {
-        return hn::IfThenElse(hn::Lt(v, zero), hn::Mul(v, alpha), v);
-      });
+      return vm::MapRow(x, count, x,
+                        [=](V v) { return hn::IfThenElse(hn::Lt(v, zero), hn::Mul(v, alpha), v); });
     case PostOp::Kind::kElu:
       return vm::MapRow(x, count, x, [=](V v) {
         return hn::IfThenElse(hn::Lt(v, zero), hn::Mul(alpha, hn::Sub(vm::Exp(v), one)), v);

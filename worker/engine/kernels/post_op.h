@@ -10,9 +10,9 @@ struct PostOp {
   enum class Kind : uint8_t {
     kNone,
     kRelu,
-    kClip,         // min(max(x, alpha), beta)
-    kLeakyRelu,    // x < 0 ? alpha x : x
-    kElu,          // x < 0 ? alpha (e^x - 1) : x
+    kClip,       // min(max(x, alpha), beta)
+    kLeakyRelu,  // x < 0 ? alpha x : x
+    kElu,        // x < 0 ? alpha (e^x - 1) : x
     kSigmoid,
     kTanh,
     kHardSigmoid,  // min(max(alpha x + beta, 0), 1)

@@ -112,8 +112,7 @@ class ReferenceConv : public ConvKernel {
     for (int64_t n = 0; n < spec_.batch; ++n) {
       for (int64_t c = 0; c < spec_.in_channels; ++c) {
         const float* from = x + (n * spec_.in_channels + c) * x_plane;
-        float* to =
-            sums_.data() + (n * spec_.out_channels + c / in_group * out_group) * y_plane;
+        float* to = sums_.data() + (n * spec_.out_channels + c / in_group * out_group) * y_plane;
         Shape at(window.out.size(), 0);
         do {
           const float value = *from++;

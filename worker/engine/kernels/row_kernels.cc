@@ -122,8 +122,8 @@ void Lstm(int64_t hidden, const float* gates, const float* peephole, float* c, f
       in = hn::MulAdd(hn::LoadU(d, pi), old, in);
       forget = hn::MulAdd(hn::LoadU(d, pf), old, forget);
     }
-    const V fresh = hn::MulAdd(vm::Sigmoid(forget), old,
-                               hn::Mul(vm::Sigmoid(in), vm::Tanh(hn::LoadU(d, g))));
+    const V fresh =
+        hn::MulAdd(vm::Sigmoid(forget), old, hn::Mul(vm::Sigmoid(in), vm::Tanh(hn::LoadU(d, g))));
     if (po != nullptr) pass = hn::MulAdd(hn::LoadU(d, po), fresh, pass);
     hn::StoreU(fresh, d, state);
     hn::StoreU(hn::Mul(vm::Sigmoid(pass), vm::Tanh(fresh)), d, out);

@@ -51,9 +51,7 @@ HWY_INLINE V Exp(V x) {
 }
 
 // 1 / (1 + e^-x).
-HWY_INLINE V Sigmoid(V x) {
-  return hn::Div(Set(1.0f), hn::Add(Set(1.0f), Exp(hn::Neg(x))));
-}
+HWY_INLINE V Sigmoid(V x) { return hn::Div(Set(1.0f), hn::Add(Set(1.0f), Exp(hn::Neg(x)))); }
 
 // A quotient of polynomials of degrees 13 and 6 (Eigen's ptanh), within a few ulp; +-1 past 7.9.
 HWY_INLINE V Tanh(V x) {
@@ -105,8 +103,7 @@ HWY_INLINE V Gelu(V x) {
 // The approximation of Gelu with tanh.
 HWY_INLINE V GeluTanh(V x) {
   const V cube = hn::Mul(hn::Mul(x, x), x);
-  const V inner =
-      hn::Mul(Set(0.79788456080286536f), hn::MulAdd(cube, Set(0.044715f), x));
+  const V inner = hn::Mul(Set(0.79788456080286536f), hn::MulAdd(cube, Set(0.044715f), x));
   const V half = hn::Mul(x, Set(0.5f));
   return hn::MulAdd(half, Tanh(inner), half);
 }

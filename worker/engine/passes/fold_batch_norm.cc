@@ -55,8 +55,8 @@ std::optional<Affine> ReadAffine(const GraphView& view, const Node& norm, int64_
 // Where output channels lie among the weights of `layer`: channel of element i.
 struct WeightForm {
   int64_t channels = 0;
-  int64_t inner = 1;    // elements a channel, where they lie together
-  int64_t period = 0;   // ConvTranspose: O / groups; 0 otherwise
+  int64_t inner = 1;     // elements a channel, where they lie together
+  int64_t period = 0;    // ConvTranspose: O / groups; 0 otherwise
   int64_t in_group = 0;  // ConvTranspose: I / groups
   int64_t ChannelOf(int64_t i) const {
     if (period == 0) return i / inner % channels;

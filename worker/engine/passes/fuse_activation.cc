@@ -155,8 +155,7 @@ bool AddToBias(GraphView& view, Node*& layer, Node* add, const Tensor& constant)
   }
   std::vector<std::string> inputs = {
       layer->inputs[0], layer->inputs[1],
-      view.AddInitializer(layer->inputs[1] + "/bias",
-                          Tensor::FromFloats("", {channels}, *bias))};
+      view.AddInitializer(layer->inputs[1] + "/bias", Tensor::FromFloats("", {channels}, *bias))};
   Become(view, layer, add, std::move(inputs), PostOp());
   layer = add;
   return true;

@@ -77,8 +77,8 @@ bool IsRowMean(const GraphView& view, const Node* node) {
   std::vector<int64_t> axes = node->IntsAttribute("axes");
   if (node->inputs.size() > 1) {
     const Tensor* constant = view.Constant(node->inputs[1]);
-    const auto ints = constant == nullptr ? absl::StatusOr<std::vector<int64_t>>(axes)
-                                          : constant->ToInt64s();
+    const auto ints =
+        constant == nullptr ? absl::StatusOr<std::vector<int64_t>>(axes) : constant->ToInt64s();
     if (constant == nullptr || !ints.ok()) return false;
     axes = *ints;
   }

@@ -5,9 +5,9 @@
 //                                                           alpha = 1 / 8
 //
 // A Transpose is taken in when it swaps the last two axes; when it moves others too, what is left
-// of it keeps the last axis in place, which is cheaper. Preconditions: nothing else reads the values
-// between; W is a constant of two axes or more, B a constant [columns], the factor a constant of
-// one element.
+// of it keeps the last axis in place, which is cheaper. Preconditions: nothing else reads the
+// values between; W is a constant of two axes or more, B a constant [columns], the factor a
+// constant of one element.
 #ifndef LATHE_WORKER_ENGINE_PASSES_FUSE_PRODUCT_H_
 #define LATHE_WORKER_ENGINE_PASSES_FUSE_PRODUCT_H_
 

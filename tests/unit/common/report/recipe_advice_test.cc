@@ -81,7 +81,8 @@ TEST(RecipeAdviceTest, ConvolutionsKeepEightBits) {
 TEST(RecipeAdviceTest, ComputeAsksForLowRankOnHeavyLayersOnly) {
   const auto advice = AdviseRecipe(Transformer(), "cloud", "");
   ASSERT_TRUE(advice.ok());
-  EXPECT_THAT(advice->yaml, HasSubstr("low_rank: {energy: 0.98, targets: [\"q\",\"k\",\"odd?0?\"]"));
+  EXPECT_THAT(advice->yaml,
+              HasSubstr("low_rank: {energy: 0.98, targets: [\"q\",\"k\",\"odd?0?\"]"));
   const auto none = AdviseRecipe(ConvNet(), "cloud", "");
   ASSERT_TRUE(none.ok());
   EXPECT_THAT(none->yaml, Not(HasSubstr("- low_rank")));

@@ -136,9 +136,9 @@ absl::Status Convolve(RunContext& ctx, bool transposed) {
     return ctx.Error(absl::StrCat("the bias must have shape [", spec.out_channels, "]"));
   }
   Shape kernel(w.dims.begin() + 2, w.dims.end());
-  ASSIGN_OR_RETURN(spec.window,
-                   transposed ? ReadTransposedWindow(ctx, x.dims, out_dims, std::move(kernel))
-                              : ReadWindowSpec(ctx, x.dims, out_dims, std::move(kernel)));
+  ASSIGN_OR_RETURN(spec.window, transposed
+                                    ? ReadTransposedWindow(ctx, x.dims, out_dims, std::move(kernel))
+                                    : ReadWindowSpec(ctx, x.dims, out_dims, std::move(kernel)));
   if (spec.residual && ctx.In(at.residual).dims != out_dims) {
     return ConvolveThenAdd(ctx, spec, out_dims, at);
   }
@@ -227,9 +227,9 @@ absl::Status DeformConv(RunContext& ctx) {
                                               t / wd[3] * win.dilations[0]);
           const auto col = static_cast<float>(p % out[3] * win.strides[1] - win.pads_begin[1] +
                                               t % wd[3] * win.dilations[1]);
-          const float value = Sample(x + c * in[2] * in[3], in[2], in[3],
-                                     row + offset[2 * slot * pixels + p],
-                                     col + offset[(2 * slot + 1) * pixels + p]);
+          const float value =
+              Sample(x + c * in[2] * in[3], in[2], in[3], row + offset[2 * slot * pixels + p],
+                     col + offset[(2 * slot + 1) * pixels + p]);
           column[static_cast<size_t>(c * taps + t)] =
               mask == nullptr ? value : value * mask[slot * pixels + p];
         }

@@ -216,8 +216,8 @@ absl::Status Multiply(RunContext& ctx, const GemmArgs& shape, int64_t batch, con
 
 // a times b, summed over what neither `needed` nor the other has.
 template <typename T>
-absl::Status Contract(RunContext& ctx, const Equation& e, const std::set<int>& needed,
-                      Operand<T> a, Operand<T> b, Operand<T>* out) {
+absl::Status Contract(RunContext& ctx, const Equation& e, const std::set<int>& needed, Operand<T> a,
+                      Operand<T> b, Operand<T>* out) {
   Labels batch;
   Labels rows;
   Labels columns;

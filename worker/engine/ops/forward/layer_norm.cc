@@ -35,9 +35,9 @@ absl::StatusOr<Factor> ReadFactor(const RunContext& ctx, size_t i, const Shape& 
   int64_t tail = 1;
   size_t axes = 0;
   while (axes < x.size() && tail < n) tail *= x[x.size() - ++axes];
-  const bool is_row = value.size() == n && value.dims.size() >= axes &&
-                      std::equal(x.rbegin(), x.rbegin() + static_cast<int64_t>(axes),
-                                 value.dims.rbegin());
+  const bool is_row =
+      value.size() == n && value.dims.size() >= axes &&
+      std::equal(x.rbegin(), x.rbegin() + static_cast<int64_t>(axes), value.dims.rbegin());
   if (is_row) {
     factor.row = value.As<float>().data();
     return factor;
@@ -108,8 +108,8 @@ absl::Status Normalize(RunContext& ctx, const Job& job, int64_t axis, const Shap
 absl::Status OverAxes(RunContext& ctx, Job job) {
   RETURN_IF_ERROR(CheckFloat(ctx, 0));
   const Value& x = ctx.In(0);
-  const auto axis = NormalAxis(ctx.node().IntAttribute("axis", -1),
-                               static_cast<int64_t>(x.dims.size()));
+  const auto axis =
+      NormalAxis(ctx.node().IntAttribute("axis", -1), static_cast<int64_t>(x.dims.size()));
   if (!axis) return ctx.Error("'axis' lies outside of its input's axes");
   job.epsilon = ctx.node().FloatAttribute("epsilon", 1e-5f);
   ASSIGN_OR_RETURN(Value * y, ctx.OutInPlace(0, 0, DType::kFloat, x.dims));
@@ -129,8 +129,8 @@ absl::Status AddSkip(RunContext& ctx, size_t bias, float* sum) {
   }
   const int64_t period = skip.size();
   for (int64_t i = 0; i < x.size(); ++i) {
-    sum[i] = x.As<float>()[static_cast<size_t>(i)] +
-             skip.As<float>()[static_cast<size_t>(i % period)];
+    sum[i] =
+        x.As<float>()[static_cast<size_t>(i)] + skip.As<float>()[static_cast<size_t>(i % period)];
   }
   if (!ctx.Has(bias)) return absl::OkStatus();
   if (ctx.In(bias).dtype != DType::kFloat || ctx.In(bias).dims != Shape{n}) {
@@ -232,8 +232,8 @@ absl::Status EmbedLayerNormalization(RunContext& ctx) {
   }
   if (ctx.Has(8)) {
     ASSIGN_OR_RETURN(const std::vector<int64_t> given, ctx.Ints(8));
-    if (given.empty() || (given.size() != ids.size() &&
-                          static_cast<int64_t>(given.size()) != at[1])) {
+    if (given.empty() ||
+        (given.size() != ids.size() && static_cast<int64_t>(given.size()) != at[1])) {
       return ctx.Error("position ids must be of the ids' shape, or one row");
     }
     for (size_t i = 0; i < ids.size(); ++i) positions[i] = given[i % given.size()];

@@ -224,8 +224,8 @@ absl::Status LpNormalization(RunContext& ctx) {
   if (!x.IsTensor() || (x.dtype != DType::kFloat && x.dtype != DType::kDouble)) {
     return ctx.Error("its input must be a tensor of floats");
   }
-  const auto axis = NormalAxis(ctx.node().IntAttribute("axis", -1),
-                               static_cast<int64_t>(x.dims.size()));
+  const auto axis =
+      NormalAxis(ctx.node().IntAttribute("axis", -1), static_cast<int64_t>(x.dims.size()));
   const int64_t p = ctx.node().IntAttribute("p", 2);
   if (!axis) return ctx.Error("'axis' lies outside of its input's axes");
   if (p != 1 && p != 2) return ctx.Error("'p' must be 1 or 2");

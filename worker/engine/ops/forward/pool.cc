@@ -334,8 +334,8 @@ absl::Status MaxUnpool(RunContext& ctx) {
     const auto at = static_cast<size_t>(i);
     int64_t index = ctx.Data<int64_t>(1)[at];
     if (index < 0 || index >= size) {
-      return ctx.Error(absl::StrCat("index ", index, " lies outside of the result's ", size,
-                                    " elements"));
+      return ctx.Error(
+          absl::StrCat("index ", index, " lies outside of the result's ", size, " elements"));
     }
     int64_t place = 0;
     for (size_t a = counted.size(); a-- > 0;) {

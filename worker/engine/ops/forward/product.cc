@@ -1,4 +1,6 @@
 // MatMul, Gemm, and their fused forms: y = activation(alpha op(a) op(b) + bias).
+#include "worker/engine/ops/forward/product.h"
+
 #include <algorithm>
 #include <functional>
 #include <limits>
@@ -9,7 +11,6 @@
 #include "common/status_macros.h"
 #include "worker/engine/kernels/backend.h"
 #include "worker/engine/ops/forward/forward.h"
-#include "worker/engine/ops/forward/product.h"
 #include "worker/engine/ops/post_op_attributes.h"
 
 namespace lathe::engine {
@@ -49,8 +50,10 @@ std::vector<int64_t> BatchOffsets(const Shape& batch, Shape operand) {
 template <typename T>
 void NaiveProduct(const MatrixProduct& p, int64_t batch_a, int64_t batch_b, int64_t batch_c,
                   const void* a_data, const void* b_data, void* c_data) {
-  using Sum = std::conditional_t<std::is_integral_v<T>, std::make_unsigned_t<
-      std::conditional_t<std::is_integral_v<T>, T, int>>, T>;
+  using Sum =
+      std::conditional_t<std::is_integral_v<T>,
+                         std::make_unsigned_t<std::conditional_t<std::is_integral_v<T>, T, int>>,
+                         T>;
   // Narrow unsigned types would be promoted to int, whose overflow is undefined.
   using Wide = std::conditional_t<std::is_integral_v<T>, uint64_t, Sum>;
   const T* a = static_cast<const T*>(a_data) + batch_a * p.m * p.k;

@@ -187,7 +187,7 @@ absl::Status GruStep(const Pass& p, float* gates, const std::vector<bool>& live)
   const int64_t n = p.layer.hidden;
   const int64_t batch = p.layer.batch;
   const bool linear = p.ctx.node().IntAttribute("linear_before_reset", 0) != 0;
-  float* zr = p.room;                   // [batch, 2 n]
+  float* zr = p.room;                     // [batch, 2 n]
   float* fresh = p.room + batch * 2 * n;  // [batch, n]
   RETURN_IF_ERROR(p.TimesR(p.h, 0, 2, 1, false, nullptr, zr));
   for (int64_t b = 0; b < batch; ++b) {

@@ -82,8 +82,8 @@ absl::StatusOr<std::vector<RecurrentActivation>> ReadRecurrentActivations(
   const Attribute* given = ctx.node().FindAttribute("activations");
   if (given != nullptr) names = given->strings;
   if (!names.empty() && names.size() != wanted) {
-    return ctx.Error(absl::StrCat("'activations' must have ", wanted, " entries, not ",
-                                  names.size()));
+    return ctx.Error(
+        absl::StrCat("'activations' must have ", wanted, " entries, not ", names.size()));
   }
   const auto floats = [&ctx](const char* name) {
     const Attribute* attribute = ctx.node().FindAttribute(name);
@@ -95,11 +95,10 @@ absl::StatusOr<std::vector<RecurrentActivation>> ReadRecurrentActivations(
   size_t beta_at = 0;
   std::vector<RecurrentActivation> activations;
   for (size_t i = 0; i < wanted; ++i) {
-    const auto* known =
-        std::find_if(std::begin(kKnown), std::end(kKnown), [&](const Known& k) {
-          return names.empty() ? k.kind == defaults[i % defaults.size()]
-                               : absl::AsciiStrToLower(names[i]) == k.name;
-        });
+    const auto* known = std::find_if(std::begin(kKnown), std::end(kKnown), [&](const Known& k) {
+      return names.empty() ? k.kind == defaults[i % defaults.size()]
+                           : absl::AsciiStrToLower(names[i]) == k.name;
+    });
     if (known == std::end(kKnown)) {
       return ctx.Unsupported(absl::StrCat("the activation '", names[i], "'"));
     }

@@ -17,7 +17,7 @@ class RecurrentActivation {
     kSigmoid,
     kTanh,
     kRelu,
-    kAffine,           // alpha x + beta
+    kAffine,  // alpha x + beta
     kLeakyRelu,
     kThresholdedRelu,  // x > alpha ? x : 0
     kScaledTanh,       // alpha tanh(beta x)

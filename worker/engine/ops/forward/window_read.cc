@@ -18,13 +18,13 @@ absl::StatusOr<Shape> ReadInts(const RunContext& ctx, const char* name, size_t c
   Shape values = ctx.node().IntsAttribute(name);
   if (values.empty()) values.assign(count, fallback);
   if (values.size() != count) {
-    return ctx.Error(absl::StrCat("'", name, "' must have ", count, " entries, not ",
-                                  values.size()));
+    return ctx.Error(
+        absl::StrCat("'", name, "' must have ", count, " entries, not ", values.size()));
   }
   for (const int64_t value : values) {
     if (value < least || value > kMaxStep) {
-      return ctx.Error(absl::StrCat("'", name, "' must be in [", least, ", ", kMaxStep, "], not ",
-                                    value));
+      return ctx.Error(
+          absl::StrCat("'", name, "' must be in [", least, ", ", kMaxStep, "], not ", value));
     }
   }
   return values;

@@ -36,8 +36,9 @@ TEST(Preprocess, NothingGivenIsNothingToDo) {
 
 TEST(Preprocess, ScalesAndNormalizesEachChannelAndTurnsTheLayout) {
   // Two pixels of two channels, channels last.
-  const auto transform = Transform::Make(
-      Of("{scale: 0.5, mean: [1, 2], std: [2, 4], layout: NHWC}"), {1, 2, 2}, true, ImageLayout::kNchw);
+  const auto transform =
+      Transform::Make(Of("{scale: 0.5, mean: [1, 2], std: [2, 4], layout: NHWC}"), {1, 2, 2}, true,
+                      ImageLayout::kNchw);
   ASSERT_TRUE(transform.ok()) << transform.status();
   EXPECT_THAT(transform->out_shape(), ElementsAre(2, 1, 2));
   // (x / 2 - mean) / std of channel 0: 10, 14; of channel 1: 20, 28.
@@ -68,10 +69,10 @@ TEST(Preprocess, VectorsHaveTheirChannelsLast) {
 }
 
 TEST(Preprocess, OneNumberAChannelOrOneForAll) {
-  EXPECT_THAT(
-      std::string(
-          Transform::Make(Of("{mean: [1, 2]}"), {3, 4, 4}, true, ImageLayout::kNchw).status().message()),
-      HasSubstr("mean holds 2 numbers, but the data has 3 channels"));
+  EXPECT_THAT(std::string(Transform::Make(Of("{mean: [1, 2]}"), {3, 4, 4}, true, ImageLayout::kNchw)
+                              .status()
+                              .message()),
+              HasSubstr("mean holds 2 numbers, but the data has 3 channels"));
   EXPECT_FALSE(Transform::Make(Of("{std: [1, 2]}"), {3, 4, 4}, true, ImageLayout::kNchw).ok());
 }
 

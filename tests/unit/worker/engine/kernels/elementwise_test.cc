@@ -74,7 +74,7 @@ class ElementwiseTest : public testing::TestWithParam<int64_t> {
 
 INSTANTIATE_TEST_SUITE_P(Targets, ElementwiseTest,
                          testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
-                         [](const auto& info) { return hwy::TargetName(info.param); });
+                         [](const auto& given) { return hwy::TargetName(given.param); });
 
 TEST_P(ElementwiseTest, MapsAreWithinEightUnitsInTheLastPlace) {
   const std::vector<float> in = Points();

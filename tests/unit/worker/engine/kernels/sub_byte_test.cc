@@ -29,7 +29,9 @@ TEST(SubByteTest, PackingUndoesUnpacking) {
       std::vector<uint8_t> back(static_cast<size_t>(count));
       UnpackBits(packed.data(), count, bits, false, back.data());
       EXPECT_EQ(back, bytes) << bits << " bits, " << count;
-      if (count * bits % 8 != 0) EXPECT_EQ(packed.back() >> (count * bits % 8), 0);
+      if (count * bits % 8 != 0) {
+        EXPECT_EQ(packed.back() >> (count * bits % 8), 0);
+      }
     }
   }
 }

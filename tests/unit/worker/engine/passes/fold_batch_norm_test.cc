@@ -10,12 +10,12 @@
 namespace lathe::engine {
 namespace {
 
-using ::testing::ElementsAre;
 using testing::AddInitializer;
 using testing::AddInput;
 using testing::AddNode;
 using testing::AddOutput;
 using testing::AddWeight;
+using ::testing::ElementsAre;
 using testing::NewModel;
 using testing::OpTypes;
 
@@ -55,9 +55,12 @@ TEST(FoldBatchNormTest, TheWeightsTakeItIn) {
   const auto groups = [](Node& node) { node.SetInt("group", 2); };
   Case cases[] = {
       {"Conv", LayerThenNorm("Conv", {6, 4, 3, 3}, 6, true), {2, 4, 7, 5}},
-      {"Conv in groups, without bias", LayerThenNorm("Conv", {6, 2, 3}, 6, false, groups), {2, 4, 9}},
+      {"Conv in groups, without bias",
+       LayerThenNorm("Conv", {6, 2, 3}, 6, false, groups),
+       {2, 4, 9}},
       {"ConvTranspose", LayerThenNorm("ConvTranspose", {4, 6, 3, 3}, 6, true), {2, 4, 5, 5}},
-      {"ConvTranspose in groups", LayerThenNorm("ConvTranspose", {4, 3, 3, 3}, 6, false, groups),
+      {"ConvTranspose in groups",
+       LayerThenNorm("ConvTranspose", {4, 3, 3, 3}, 6, false, groups),
        {2, 4, 5, 5}},
       {"Gemm", LayerThenNorm("Gemm", {4, 6}, 6, true), {5, 4}},
       {"Gemm of transposed weights",

@@ -9,13 +9,13 @@
 namespace lathe::engine {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using testing::AddInput;
 using testing::AddNode;
 using testing::AddOutput;
 using testing::AddSubgraph;
 using testing::AddWeight;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using testing::NewModel;
 using testing::OpTypes;
 
@@ -73,10 +73,16 @@ TEST(FoldConstantsTest, WhatIsNotDecidedStays) {
     std::function<void(Graph&)> build;  // makes "t" from the constant "w"
   };
   const Case cases[] = {
-      {"reads an input", [](Graph& g) { AddNode(g, "MatMul", {"w", "x"}, {"t"}); }},
+      {"reads an input",
+       [](Graph& g) {
+         AddNode(g, "MatMul", {"w", "x"}, {"t"});
+       }},
       {"random", [](Graph& g) { AddNode(g, "RandomNormalLike", {"w"}, {"t"}); }},
       {"cannot be run", [](Graph& g) { AddNode(g, "Mystery", {"w"}, {"t"}); }},
-      {"fails", [](Graph& g) { AddNode(g, "MatMul", {"w", "w"}, {"t"}); }},
+      {"fails",
+       [](Graph& g) {
+         AddNode(g, "MatMul", {"w", "w"}, {"t"});
+       }},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.what);

@@ -12,13 +12,13 @@
 namespace lathe::engine {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::ElementsAreArray;
 using testing::AddInitializer;
 using testing::AddInput;
 using testing::AddNode;
 using testing::AddOutput;
 using testing::AddWeight;
+using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using testing::NewModel;
 using testing::OpTypes;
 
@@ -80,72 +80,71 @@ TEST(FuseActivationsTest, ActivationsAndSumsGoIntoTheConvolution) {
   const auto alpha = [](float value) {
     return [value](Node& node) { node.SetFloat("alpha", value); };
   };
-  Check(
-      {{"Relu", ConvThen("Relu"), {{"x", image}}, {"Conv"}},
-       {"LeakyRelu", ConvThen("LeakyRelu", alpha(0.3f)), {{"x", image}}, {"Conv"}},
-       {"Elu", ConvThen("Elu", alpha(0.7f)), {{"x", image}}, {"Conv"}},
-       {"Sigmoid", ConvThen("Sigmoid"), {{"x", image}}, {"Conv"}},
-       {"Tanh", ConvThen("Tanh"), {{"x", image}}, {"Conv"}},
-       {"HardSigmoid", ConvThen("HardSigmoid"), {{"x", image}}, {"Conv"}},
-       {"HardSwish", ConvThen("HardSwish"), {{"x", image}}, {"Conv"}},
-       {"Clip",
-        [](Graph& g) {
-          AddConv(g);
-          Scalar(g, "low", -0.5f);
-          Scalar(g, "high", 1.5f);
-          AddNode(g, "Clip", {"c", "low", "high"}, {"y"});
-        },
-        {{"x", image}},
-        {"Conv"}},
-       {"x Sigmoid(x)",
-        [](Graph& g) {
-          AddConv(g);
-          AddNode(g, "Sigmoid", {"c"}, {"s"});
-          AddNode(g, "Mul", {"s", "c"}, {"y"});
-        },
-        {{"x", image}},
-        {"Conv"}},
-       {"a sum, then Relu",
-        [](Graph& g) {
-          AddConv(g);
-          AddNode(g, "Add", {"z", "c"}, {"s"});
-          AddNode(g, "Relu", {"s"}, {"y"});
-        },
-        {{"x", image}, {"z", result}},
-        {"Conv"}},
-       {"a sum with something that broadcasts",
-        [](Graph& g) {
-          AddConv(g);
-          AddNode(g, "Add", {"c", "z"}, {"s"});
-          AddNode(g, "Relu", {"s"}, {"y"});
-        },
-        {{"x", image}, {"z", {16, 1, 1}}},
-        {"Conv"}},
-       {"a sum that is larger than the result",
-        [](Graph& g) {
-          AddConv(g);
-          AddNode(g, "Add", {"c", "z"}, {"y"});
-        },
-        {{"x", {1, 8, 3, 3}}, {"z", {3, 16, 2, 2}}},
-        {"Conv"}},
-       {"a constant of one number a channel",
-        [](Graph& g) {
-          AddConv(g);
-          AddWeight(g, "k", {16, 1, 1});
-          AddNode(g, "Add", {"c", "k"}, {"s"});
-          AddNode(g, "Relu", {"s"}, {"y"});
-        },
-        {{"x", image}},
-        {"Conv"}},
-       {"Gemm and Relu",
-        [](Graph& g) {
-          AddWeight(g, "w", {4, 6});
-          AddNode(g, "Gemm", {"x", "w"}, {"c"});
-          AddNode(g, "Relu", {"c"}, {"y"});
-        },
-        {{"x", {3, 4}}},
-        {"Gemm"}}},
-      FuseActivations);
+  Check({{"Relu", ConvThen("Relu"), {{"x", image}}, {"Conv"}},
+         {"LeakyRelu", ConvThen("LeakyRelu", alpha(0.3f)), {{"x", image}}, {"Conv"}},
+         {"Elu", ConvThen("Elu", alpha(0.7f)), {{"x", image}}, {"Conv"}},
+         {"Sigmoid", ConvThen("Sigmoid"), {{"x", image}}, {"Conv"}},
+         {"Tanh", ConvThen("Tanh"), {{"x", image}}, {"Conv"}},
+         {"HardSigmoid", ConvThen("HardSigmoid"), {{"x", image}}, {"Conv"}},
+         {"HardSwish", ConvThen("HardSwish"), {{"x", image}}, {"Conv"}},
+         {"Clip",
+          [](Graph& g) {
+            AddConv(g);
+            Scalar(g, "low", -0.5f);
+            Scalar(g, "high", 1.5f);
+            AddNode(g, "Clip", {"c", "low", "high"}, {"y"});
+          },
+          {{"x", image}},
+          {"Conv"}},
+         {"x Sigmoid(x)",
+          [](Graph& g) {
+            AddConv(g);
+            AddNode(g, "Sigmoid", {"c"}, {"s"});
+            AddNode(g, "Mul", {"s", "c"}, {"y"});
+          },
+          {{"x", image}},
+          {"Conv"}},
+         {"a sum, then Relu",
+          [](Graph& g) {
+            AddConv(g);
+            AddNode(g, "Add", {"z", "c"}, {"s"});
+            AddNode(g, "Relu", {"s"}, {"y"});
+          },
+          {{"x", image}, {"z", result}},
+          {"Conv"}},
+         {"a sum with something that broadcasts",
+          [](Graph& g) {
+            AddConv(g);
+            AddNode(g, "Add", {"c", "z"}, {"s"});
+            AddNode(g, "Relu", {"s"}, {"y"});
+          },
+          {{"x", image}, {"z", {16, 1, 1}}},
+          {"Conv"}},
+         {"a sum that is larger than the result",
+          [](Graph& g) {
+            AddConv(g);
+            AddNode(g, "Add", {"c", "z"}, {"y"});
+          },
+          {{"x", {1, 8, 3, 3}}, {"z", {3, 16, 2, 2}}},
+          {"Conv"}},
+         {"a constant of one number a channel",
+          [](Graph& g) {
+            AddConv(g);
+            AddWeight(g, "k", {16, 1, 1});
+            AddNode(g, "Add", {"c", "k"}, {"s"});
+            AddNode(g, "Relu", {"s"}, {"y"});
+          },
+          {{"x", image}},
+          {"Conv"}},
+         {"Gemm and Relu",
+          [](Graph& g) {
+            AddWeight(g, "w", {4, 6});
+            AddNode(g, "Gemm", {"x", "w"}, {"c"});
+            AddNode(g, "Relu", {"c"}, {"y"});
+          },
+          {{"x", {3, 4}}},
+          {"Gemm"}}},
+        FuseActivations);
 }
 
 TEST(FuseActivationsTest, APreconditionThatFailsLeavesThem) {
@@ -313,7 +312,9 @@ void WrittenOutNorm(Graph& g, const std::vector<int64_t>& axes) {
 }
 
 TEST(FuseLayerNormTest, TheWrittenOutFormIsFound) {
-  Check({{"over the last axis", [](Graph& g) { WrittenOutNorm(g, {-1}); }, {{"x", {2, 3, 6}}},
+  Check({{"over the last axis",
+          [](Graph& g) { WrittenOutNorm(g, {-1}); },
+          {{"x", {2, 3, 6}}},
           {"LayerNormalization"}},
          {"over another axis",
           [](Graph& g) { WrittenOutNorm(g, {1}); },

@@ -114,8 +114,8 @@ TEST(ExecutorTest, LoopsReadOuterValuesCarryAndScan) {
   ASSERT_TRUE(executor.ok()) << executor.status();
   const std::vector<float> x = {0, 5};
   for (const int64_t trips : {3, 0, 3, 4}) {
-    const auto outputs = (*executor)->Run(
-        {{"x", FloatsOf(x)}, {"trips", Value::Borrow(DType::kInt64, {}, &trips)}});
+    const auto outputs =
+        (*executor)->Run({{"x", FloatsOf(x)}, {"trips", Value::Borrow(DType::kInt64, {}, &trips)}});
     ASSERT_TRUE(outputs.ok()) << outputs.status();
     EXPECT_THAT(ToVector((*outputs)[0]),
                 ElementsAre(static_cast<float>(trips), static_cast<float>(5 + 10 * trips)));
@@ -135,8 +135,8 @@ TEST(ExecutorTest, EndlessLoopsAreStopped) {
   ASSERT_TRUE(executor.ok());
   const std::vector<float> x = {0, 0};
   const int64_t trips = int64_t{1} << 40;
-  const auto outputs = (*executor)->Run(
-      {{"x", FloatsOf(x)}, {"trips", Value::Borrow(DType::kInt64, {}, &trips)}});
+  const auto outputs =
+      (*executor)->Run({{"x", FloatsOf(x)}, {"trips", Value::Borrow(DType::kInt64, {}, &trips)}});
   EXPECT_EQ(outputs.status().code(), absl::StatusCode::kResourceExhausted);
 }
 
@@ -148,8 +148,8 @@ TEST(ExecutorTest, CancellationEndsARun) {
   ASSERT_TRUE(executor.ok());
   const std::vector<float> x = {0, 0};
   const int64_t trips = 100000;
-  const auto outputs = (*executor)->Run(
-      {{"x", FloatsOf(x)}, {"trips", Value::Borrow(DType::kInt64, {}, &trips)}});
+  const auto outputs =
+      (*executor)->Run({{"x", FloatsOf(x)}, {"trips", Value::Borrow(DType::kInt64, {}, &trips)}});
   EXPECT_EQ(outputs.status().code(), absl::StatusCode::kCancelled);
 }
 
@@ -173,8 +173,8 @@ TEST(ExecutorTest, IfTakesOneBranchAndKeepsOuterValuesForLaterReaders) {
   ASSERT_TRUE(executor.ok()) << executor.status();
   const std::vector<float> x = {1, 2};
   for (const bool yes : {true, false, true}) {
-    const auto outputs = (*executor)->Run(
-        {{"x", FloatsOf(x)}, {"yes", Value::Borrow(DType::kBool, {}, &yes)}});
+    const auto outputs =
+        (*executor)->Run({{"x", FloatsOf(x)}, {"yes", Value::Borrow(DType::kBool, {}, &yes)}});
     ASSERT_TRUE(outputs.ok()) << outputs.status();
     const float times = yes ? 3 : 1;
     EXPECT_THAT(ToVector((*outputs)[0]), ElementsAre(2 * times, 3 * times));
@@ -210,7 +210,9 @@ TEST(ExecutorTest, ObserversSeeInputsUntouchedAndEveryOutput) {
     seen.push_back(node.name);
     EXPECT_EQ(inputs.size(), 2u);
     EXPECT_NE(inputs[0].data, outputs[0].data);
-    if (node.name == "second") EXPECT_THAT(ToVector(inputs[0]), ElementsAre(11, 22));
+    if (node.name == "second") {
+      EXPECT_THAT(ToVector(inputs[0]), ElementsAre(11, 22));
+    }
     return absl::OkStatus();
   };
   const auto executor = Executor::Make(model, options);
