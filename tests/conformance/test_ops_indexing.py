@@ -259,13 +259,13 @@ def test_resizing(tmp_path, rng):
         for sizes in [(2, 3, 8, 10), (2, 3, 3, 2), (2, 3, 5, 5), (2, 3, 1, 11)]:
             x = array(rng, (2, 3, 4, 5))
             for rounding in ROUNDINGS if mode == "nearest" else ROUNDINGS[:1]:
-                cases.append(Case("Resize", [x, none, none, ints(*sizes)], mode=mode, nearest_mode=rounding,
+                cases.append(Case("Resize", [x, None, None, ints(*sizes)], mode=mode, nearest_mode=rounding,
                                   coordinate_transformation_mode=coordinates))
             if mode != "nearest" and coordinates in ("half_pixel", "asymmetric"):
-                cases.append(Case("Resize", [x, none, none, ints(*sizes)], mode=mode, antialias=1,
+                cases.append(Case("Resize", [x, None, None, ints(*sizes)], mode=mode, antialias=1,
                                   coordinate_transformation_mode=coordinates))
             if mode == "cubic":
-                cases.append(Case("Resize", [x, none, none, ints(*sizes)], mode=mode, exclude_outside=1,
+                cases.append(Case("Resize", [x, None, None, ints(*sizes)], mode=mode, exclude_outside=1,
                                   cubic_coeff_a=-0.5, coordinate_transformation_mode=coordinates))
     for scales, mode in itertools.product([(1, 1, 2, 2), (1, 1, 1.7, 0.6), (1, 1, 0.5, 3)], ["nearest", "linear"]):
         scale = np.array(scales, F)
@@ -275,7 +275,7 @@ def test_resizing(tmp_path, rng):
         cases.append(Case("Upsample", [array(rng, (1, 2, 6, 6))], opset=7, mode=mode, scales=[max(1.0, s) for s in scales]))
     for mode in ("nearest", "linear", "cubic"):
         roi = np.array([0, 0, -0.2, 0.1, 1, 1, 1.1, 0.8], F)
-        cases.append(Case("Resize", [array(rng, (1, 1, 6, 7)), roi, none, ints(1, 1, 5, 9)], mode=mode,
+        cases.append(Case("Resize", [array(rng, (1, 1, 6, 7)), roi, None, ints(1, 1, 5, 9)], mode=mode,
                           coordinate_transformation_mode="tf_crop_and_resize", extrapolation_value=3.5))
     for policy in ("not_larger", "not_smaller"):
         cases.append(Case("Resize", [array(rng, (1, 2, 6, 9)), None, None, ints(8, 7)], mode="linear", axes=[2, 3],
