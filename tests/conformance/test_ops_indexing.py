@@ -31,13 +31,17 @@ class Case:
         names = ["" if x is None else f"x{i}" for i, x in enumerate(self.inputs)]
         outs = [f"y{i}" for i in range(self.outputs)]
         node = helper.make_node(self.op, names, outs, domain=self.domain, **self.attributes)
+        # ONNX Runtime's shape inference refuses a Resize whose sizes are no constant.
+        fixed = {n for n in names[1:] if n and self.op == "Resize"}
         given = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), [None] * x.ndim)
-                 for n, x in zip(names, self.inputs) if n]
-        graph = helper.make_graph([node], "g", given, [onnx.ValueInfoProto(name=o) for o in outs])
+                 for n, x in zip(names, self.inputs) if n and n not in fixed]
+        weights = [onnx.numpy_helper.from_array(x, n) for n, x in zip(names, self.inputs) if n in fixed]
+        graph = helper.make_graph([node], "g", given, [onnx.ValueInfoProto(name=o) for o in outs], weights)
         imports = [helper.make_opsetid("", self.opset)]
         if self.domain:
             imports.append(helper.make_opsetid(self.domain, 1))
-        return helper.make_model(graph, opset_imports=imports, ir_version=8), dict(zip(names, self.inputs))
+        return helper.make_model(graph, opset_imports=imports, ir_version=8), {
+            n: x for n, x in zip(names, self.inputs) if n not in fixed}
 
 
 def answers(cases, folder):
@@ -206,6 +210,8 @@ def test_reductions(tmp_path, rng):
                 if op == "ReduceLogSumExp" and dtype == np.int32:
                     continue  # not supported: ONNX Runtime's exponentials are integers there
                 x = array(rng, shape, dtype)
+                if op == "ReduceProd" and dtype == np.int32:
+                    x = np.where(x % 7 == 0, 2, 1).astype(np.int32)  # past the type's range ONNX Runtime goes through float
                 if axes is None:
                     cases.append(Case(op, [x], opset=opset, keepdims=keep))
                 elif opset == 18 or op == "ReduceSum" and opset >= 13:
@@ -308,7 +314,7 @@ def test_transforms(tmp_path, rng):
     window = np.hanning(16).astype(F)
     for onesided in (0, 1):
         cases.append(Case("STFT", [array(rng, (2, 100, 1)), np.array(7, I64), window], opset=17, onesided=onesided))
-    compare(cases, tmp_path, rtol=1e-4, atol=2e-4)  # ONNX Runtime sums 400 terms in float32
+    compare(cases, tmp_path, rtol=1e-4, atol=5e-3)  # ONNX Runtime sums 400 terms in float32, with angles rounded to float32
 
 
 def test_regions(tmp_path, rng):

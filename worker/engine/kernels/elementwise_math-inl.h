@@ -79,7 +79,10 @@ HWY_INLINE V Tanh(D d, V x) {
   const V value =
       hn::Div(hn::Mul(limited, Polynomial(d, square, kAbove)), Polynomial(d, square, kBelow));
   const auto tiny = hn::Lt(hn::Abs(x), hn::Set(d, 0.0004f));
-  return KeepNaN(d, x, hn::IfThenElse(tiny, x, value));
+  // From here on 1 is nearer than the quotient's end, 1 - 2.4e-7.
+  const auto flat = hn::Gt(hn::Abs(x), hn::Set(d, 8.3f));
+  const V ends = hn::IfThenElse(flat, hn::CopySign(hn::Set(d, 1.0f), x), value);
+  return KeepNaN(d, x, hn::IfThenElse(tiny, x, ends));
 }
 
 // Likewise.

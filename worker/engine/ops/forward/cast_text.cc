@@ -1,5 +1,7 @@
 #include "worker/engine/ops/forward/cast_text.h"
 
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 
@@ -13,12 +15,16 @@
 namespace lathe::engine {
 namespace {
 
-std::string RealToText(double value, int digits) {
+std::string RealToText(double value, bool single) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value < 0 ? "-INF" : "INF";
-  char text[40];
-  const int length = std::snprintf(text, sizeof(text), "%.*g", digits, value);
-  return std::string(text, static_cast<size_t>(length));
+  // The shortest text that reads back as the same number.
+  std::array<char, 40> text;
+  char* const limit = text.data() + text.size();
+  const std::to_chars_result end =
+      single ? std::to_chars(text.data(), limit, static_cast<float>(value))
+             : std::to_chars(text.data(), limit, value);
+  return std::string(text.data(), end.ptr);
 }
 
 // Whole numbers keep all their digits; others lose what stands behind the point.
@@ -65,9 +71,9 @@ std::vector<std::string> NumbersToText(const Value& numbers) {
   for (size_t i = 0; i < out.size(); ++i) {
     const auto at = static_cast<int64_t>(i);
     if (numbers.dtype == DType::kFloat) {
-      out[i] = RealToText(ReadNumber(numbers, at), 8);
+      out[i] = RealToText(ReadNumber(numbers, at), true);
     } else if (numbers.dtype == DType::kDouble) {
-      out[i] = RealToText(ReadNumber(numbers, at), 17);
+      out[i] = RealToText(ReadNumber(numbers, at), false);
     } else if (numbers.dtype == DType::kUint64) {
       out[i] = absl::StrCat(numbers.As<uint64_t>()[i]);
     } else {

@@ -200,7 +200,8 @@ absl::Status Window(RunContext& ctx, const Fn& value) {
   const auto dtype = static_cast<DType>(ctx.node().IntAttribute("output_datatype", 1));
   const bool periodic = ctx.node().IntAttribute("periodic", 1) != 0;
   ASSIGN_OR_RETURN(Value * out, ctx.Out(0, dtype, {size[0]}));
-  if (size[0] == 1) return StoreReals(ctx, *out, [](int64_t) { return 1.0; });
+  // A symmetric window of one element would divide by zero.
+  if (size[0] == 1 && !periodic) return StoreReals(ctx, *out, [](int64_t) { return 1.0; });
   const double turn = 2 * M_PI / static_cast<double>(periodic ? size[0] : size[0] - 1);
   return StoreReals(ctx, *out, [&](int64_t n) { return value(turn * static_cast<double>(n)); });
 }

@@ -76,7 +76,10 @@ Neighbours Around(const Sampler& sampler, double grid, int64_t extent) {
   const double low = sampler.align_corners ? 0 : -0.5;
   const double high = length - 1 - low;
   if (x < low || x > high) {
-    if (sampler.padding == Padding::kBorder) x = std::clamp(x, 0.0, length - 1);
+    // Cubic weights are those of the place itself; each neighbour is moved in by itself.
+    if (sampler.padding == Padding::kBorder && sampler.method != Method::kCubic) {
+      x = std::clamp(x, 0.0, length - 1);
+    }
     if (sampler.padding == Padding::kReflection) x = Reflect(x, low, high);
   }
   if (sampler.method == Method::kNearest) {

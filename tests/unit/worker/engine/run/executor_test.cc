@@ -9,8 +9,8 @@
 namespace lathe::engine {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using namespace lathe::engine::testing;  // NOLINT: the builder
 
 ExecutorOptions AsWritten() {
