@@ -30,7 +30,7 @@ int Succeed(const JobSpec& spec, EventWriter* events) {
   std::ofstream(spec.output_folder + "/model.onnx") << "small";
   std::ofstream(spec.meta_folder + "/report.json") << "{}";
   std::ofstream(spec.meta_folder + "/report.txt") << "report";
-  events->Write(ResultEvent{{{"model.onnx", 5}}, 4.0, PeakRssBytes(-1)});
+  events->Write(ResultEvent{{{"model.onnx", 5}}, "", 4.0, PeakRssBytes(-1)});
   return kExitOk;
 }
 

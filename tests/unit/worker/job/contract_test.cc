@@ -46,7 +46,7 @@ TEST(JobEvent, SurvivesEncoding) {
   ASSERT_TRUE(progress.ok());
   EXPECT_EQ(std::get<ProgressEvent>(*progress).message, "a\nb");
   EXPECT_EQ(std::get<ProgressEvent>(*progress).fraction, 0.25);
-  const auto result = DecodeJobEvent(EncodeJobEvent(ResultEvent{{{"m.onnx", 10}}, 3.5, 77}));
+  const auto result = DecodeJobEvent(EncodeJobEvent(ResultEvent{{{"m.onnx", 10}}, "", 3.5, 77}));
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(std::get<ResultEvent>(*result).files[0].path, "m.onnx");
   EXPECT_EQ(std::get<ResultEvent>(*result).peak_rss_bytes, 77);

@@ -177,7 +177,7 @@ absl::Status LstmStep(const Pass& p, float* gates, const std::vector<bool>& live
       h[k] = c[k];
     }
     p.f(0).Apply(p.layer.clip, n, out);
-    p.f(2).Apply(p.layer.clip, n, h);
+    p.f(2).Apply(0, n, h);
     for (int64_t k = 0; k < n; ++k) h[k] *= out[k];
   }
   return absl::OkStatus();

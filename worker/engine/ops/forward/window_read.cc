@@ -95,8 +95,6 @@ absl::StatusOr<WindowSpec> ReadTransposedWindow(const RunContext& ctx, const Sha
     if (same || given) {
       const int64_t total = reach + extra[i] - w.out[i];
       begin = auto_pad == "SAME_UPPER" ? total / 2 : total - total / 2;
-      // Without auto_pad the larger half is at the end.
-      if (!same) begin = total / 2;
       if (total < 0) begin = auto_pad == "SAME_LOWER" ? total / 2 : 0;
     }
     w.pads_begin.push_back(begin);

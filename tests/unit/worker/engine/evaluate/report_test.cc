@@ -158,7 +158,7 @@ TEST(ReportJson, WarnsOfAResultThatGrewAndOfABindingNobodyHas) {
 
 TEST(ReportJson, DatasetsThatNoStepUsedAreMarkedSo) {
   ReportInput input = TwoSteps();
-  input.datasets.push_back({"calibration", "d", "0123"});
+  input.datasets.push_back({"calibration", "d", "0123", ""});
   const json datasets = json::parse(ReportJson(input))["inputs"]["datasets"];
   EXPECT_EQ(datasets[0]["used"], false);
   EXPECT_EQ(datasets[0]["sha256"], "0123");
