@@ -100,6 +100,7 @@ class Adviser {
   explicit Adviser(const Facts& facts) : facts_(facts) {}
 
   void Storage() {
+    if (!(facts_.quantizable > 0)) return;
     const std::vector<const Layer*> sensitive = Sensitive();
     if (facts_.in_matrices < 0.6 * facts_.quantizable) {
       Quantize8("most weights are in convolutions, which 4 bits hurt soonest");
