@@ -26,8 +26,8 @@ std::optional<std::vector<float>> Vector(const GraphView& view, const std::strin
 }
 
 bool Inference(const Node& norm) {
-  if (norm.inputs.size() != 5 || norm.IntAttribute("training_mode", 0) != 0 ||
-      norm.IntAttribute("spatial", 1) == 0) {
+  if (norm.inputs.size() != 5 || norm.outputs.empty() ||
+      norm.IntAttribute("training_mode", 0) != 0 || norm.IntAttribute("spatial", 1) == 0) {
     return false;
   }
   for (size_t i = 1; i < norm.outputs.size(); ++i) {
@@ -94,7 +94,10 @@ std::optional<WeightForm> FormOf(const Node& layer, const Tensor& w) {
 void TryFold(GraphView& view, Node* norm) {
   if (!norm->Is("BatchNormalization") || !Inference(*norm)) return;
   Node* layer = view.Producer(norm->inputs[0]);
-  if (layer == nullptr || layer->inputs.size() < 2 || !view.ReadOnly(norm->inputs[0], 1)) return;
+  if (layer == nullptr || layer->inputs.size() < 2 || layer->outputs.size() != 1 ||
+      layer->inputs.size() > 3 || !view.ReadOnly(norm->inputs[0], 1)) {
+    return;
+  }
   const Tensor* w = view.Constant(layer->inputs[1]);
   if (w == nullptr || w->dtype != DType::kFloat || w->size() == 0) return;
   const std::optional<WeightForm> form = FormOf(*layer, *w);

@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "worker/engine/graph/edit.h"
 #include "worker/engine/graph/function_calls.h"
 #include "worker/engine/ops/forward/run_node.h"
 #include "worker/engine/ops/op_table.h"
@@ -103,8 +102,7 @@ void FoldConstants(Model& model, Backend& backend) {
   Folder folder(model, backend);
   // Functions import opsets of their own, and attributes that only the call decides: their bodies
   // stay as they are.
-  auto visit = [&folder](Graph& graph) { folder.Run(graph); };
-  internal::VisitGraph(*model.graph, visit);
+  for (Graph* graph : RewrittenGraphs(model)) folder.Run(*graph);
 }
 
 }  // namespace lathe::engine

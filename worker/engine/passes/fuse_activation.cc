@@ -91,7 +91,9 @@ bool FuseGate(GraphView& view, Node*& layer) {
   Node* gate = view.Readers(value)[0];
   Node* product = view.Readers(value)[1];
   if (gate->Is("Mul")) std::swap(gate, product);
-  if (!product->Is("Mul") || product->inputs.size() != 2 || gate->inputs.size() != 1) return false;
+  if (!HasForm(*product, "Mul", 2) || gate->inputs.size() != 1 || gate->outputs.size() != 1) {
+    return false;
+  }
   PostOp op;
   if (gate->Is("Sigmoid")) {
     op = {PostOp::Kind::kSilu, 1, 0};
@@ -127,7 +129,7 @@ bool FuseActivation(GraphView& view, Node*& layer) {
 
 // The other operand of an Add that reads `value` once.
 std::optional<std::string> OtherOperand(const Node& add, const std::string& value) {
-  if (!add.Is("Add") || add.inputs.size() != 2 || add.inputs[0] == add.inputs[1]) {
+  if (!HasForm(add, "Add", 2) || add.inputs[0] == add.inputs[1]) {
     return std::nullopt;
   }
   return add.inputs[add.inputs[0] == value ? 1 : 0];

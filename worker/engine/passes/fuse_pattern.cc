@@ -13,7 +13,7 @@ bool Near(double a, double b) { return std::abs(a - b) <= 1e-3 * std::abs(b); }
 // The operand of a two-input node of this kind that is not the constant of about this value.
 std::optional<std::string> Beside(const GraphView& view, const Node* node, const char* op,
                                   double value) {
-  if (node == nullptr || !node->Is(op) || node->inputs.size() != 2) return std::nullopt;
+  if (node == nullptr || !HasForm(*node, op, 2)) return std::nullopt;
   for (size_t i = 0; i < 2; ++i) {
     const auto constant = view.Scalar(node->inputs[1 - i]);
     if (constant && Near(*constant, value)) return node->inputs[i];
@@ -23,10 +23,10 @@ std::optional<std::string> Beside(const GraphView& view, const Node* node, const
 
 // The x of Erf(x / sqrt(2)), written as a quotient or a product.
 std::optional<std::string> ErfOperand(const GraphView& view, const Node* erf) {
-  if (erf == nullptr || !erf->Is("Erf")) return std::nullopt;
+  if (erf == nullptr || !HasForm(*erf, "Erf", 1)) return std::nullopt;
   Node* inner = view.Producer(erf->inputs[0]);
   if (inner == nullptr || view.OnlyReader(erf->inputs[0]) != erf) return std::nullopt;
-  if (inner->Is("Div") && inner->inputs.size() == 2) {
+  if (HasForm(*inner, "Div", 2)) {
     const auto by = view.Scalar(inner->inputs[1]);
     if (by && Near(*by, std::sqrt(2.0))) return inner->inputs[0];
     return std::nullopt;
@@ -41,11 +41,11 @@ struct Gelu {
 
 // The factors of `last`, a Mul: x, 0.5 and 1 + Erf(...) in any order; one of them by a Mul before.
 std::optional<Gelu> MatchGelu(const GraphView& view, Node* last) {
-  if (!last->Is("Mul") || last->inputs.size() != 2) return std::nullopt;
+  if (!HasForm(*last, "Mul", 2)) return std::nullopt;
   // All factors, looking through one inner Mul.
   for (size_t i = 0; i < 2; ++i) {
     Node* inner = view.Producer(last->inputs[i]);
-    if (inner == nullptr || !inner->Is("Mul") || inner->inputs.size() != 2 ||
+    if (inner == nullptr || !HasForm(*inner, "Mul", 2) ||
         view.OnlyReader(last->inputs[i]) != last) {
       continue;
     }
@@ -71,7 +71,7 @@ std::optional<Gelu> MatchGelu(const GraphView& view, Node* last) {
 // Whether `node` is a mean over the last axis that keeps it. Axes as an attribute or a constant.
 bool IsRowMean(const GraphView& view, const Node* node) {
   if (node == nullptr || !node->Is("ReduceMean") || node->inputs.empty() ||
-      node->IntAttribute("keepdims", 1) == 0) {
+      node->outputs.size() != 1 || node->IntAttribute("keepdims", 1) == 0) {
     return false;
   }
   std::vector<int64_t> axes = node->IntsAttribute("axes");
@@ -95,10 +95,10 @@ const Tensor* RowConstant(const GraphView& view, const std::string& name) {
 
 // Starts from the Div.
 void TryLayerNorm(GraphView& view, Node* div) {
-  if (!div->Is("Div") || div->inputs.size() != 2) return;
+  if (!HasForm(*div, "Div", 2)) return;
   Node* sub = view.Producer(div->inputs[0]);
   Node* root = view.Producer(div->inputs[1]);
-  if (sub == nullptr || !sub->Is("Sub") || root == nullptr || !root->Is("Sqrt") ||
+  if (sub == nullptr || !HasForm(*sub, "Sub", 2) || root == nullptr || !HasForm(*root, "Sqrt", 1) ||
       view.OnlyReader(div->inputs[1]) != div) {
     return;
   }
@@ -106,7 +106,8 @@ void TryLayerNorm(GraphView& view, Node* div) {
   Node* mean = view.Producer(sub->inputs[1]);
   if (!IsRowMean(view, mean) || mean->inputs[0] != x || !view.ReadOnly(sub->inputs[1], 1)) return;
   Node* plus = view.Producer(root->inputs[0]);
-  if (plus == nullptr || !plus->Is("Add") || view.OnlyReader(root->inputs[0]) != root) return;
+  if (plus == nullptr || !HasForm(*plus, "Add", 2) || view.OnlyReader(root->inputs[0]) != root)
+    return;
   std::optional<double> epsilon;
   std::string variance;
   for (size_t i = 0; i < 2 && !epsilon; ++i) {
@@ -118,18 +119,20 @@ void TryLayerNorm(GraphView& view, Node* div) {
   Node* square = view.Producer(var->inputs[0]);
   if (square == nullptr || view.OnlyReader(var->inputs[0]) != var) return;
   const std::string& away = sub->outputs[0];
-  if (square->Is("Pow")) {
+  if (HasForm(*square, "Pow", 2)) {
     const auto power = view.Scalar(square->inputs[1]);
     if (square->inputs[0] != away || !power || *power != 2 || !view.ReadOnly(away, 2)) return;
-  } else if (!square->Is("Mul") || square->inputs[0] != away || square->inputs[1] != away ||
-             !view.ReadOnly(away, 3)) {
+  } else if (!HasForm(*square, "Mul", 2) || square->inputs[0] != away ||
+             square->inputs[1] != away || !view.ReadOnly(away, 3)) {
     return;
   }
   Node* times = view.OnlyReader(div->outputs[0]);
-  if (times == nullptr || !times->Is("Mul")) return;
+  if (times == nullptr || !HasForm(*times, "Mul", 2)) return;
   const std::string scale = times->inputs[times->inputs[0] == div->outputs[0] ? 1 : 0];
   Node* add = view.OnlyReader(times->outputs[0]);
-  if (RowConstant(view, scale) == nullptr || add == nullptr || !add->Is("Add")) return;
+  if (RowConstant(view, scale) == nullptr || add == nullptr || !HasForm(*add, "Add", 2)) {
+    return;
+  }
   const std::string bias = add->inputs[add->inputs[0] == times->outputs[0] ? 1 : 0];
   const Tensor* row = RowConstant(view, bias);
   if (row == nullptr || row->dims != RowConstant(view, scale)->dims) return;

@@ -31,7 +31,9 @@ void Become(GraphView& view, Node* product, Node* last, std::vector<std::string>
 
 // The other operand of a node that reads `value` once among two inputs.
 std::optional<std::string> Other(const Node& node, const std::string& value) {
-  if (node.inputs.size() != 2 || node.inputs[0] == node.inputs[1]) return std::nullopt;
+  if (node.inputs.size() != 2 || node.outputs.size() != 1 || node.inputs[0] == node.inputs[1]) {
+    return std::nullopt;
+  }
   return node.inputs[node.inputs[0] == value ? 1 : 0];
 }
 
@@ -79,7 +81,7 @@ bool FuseFactor(GraphView& view, Node*& product) {
 void FuseTranspose(GraphView& view, Node* product, size_t input, const char* attribute) {
   Node* transpose = view.Producer(product->inputs[input]);
   if (transpose == nullptr || !transpose->Is("Transpose") || transpose->inputs.size() != 1 ||
-      view.OnlyReader(product->inputs[input]) != product ||
+      transpose->outputs.size() != 1 || view.OnlyReader(product->inputs[input]) != product ||
       product->IntAttribute(attribute, 0) != 0) {
     return;
   }

@@ -167,13 +167,25 @@ void GraphView::Finish() {
   }
 }
 
+bool HasForm(const Node& node, absl::string_view op, size_t inputs) {
+  return node.Is(op) && node.inputs.size() == inputs && node.outputs.size() == 1 &&
+         std::find(node.inputs.begin(), node.inputs.end(), "") == node.inputs.end();
+}
+
+std::vector<Graph*> RewrittenGraphs(Model& model) {
+  std::vector<Graph*> graphs;
+  auto visit = [&graphs](Graph& graph) { graphs.push_back(&graph); };
+  internal::VisitGraph(*model.graph, visit);
+  if (static_cast<int64_t>(graphs.size()) > kMaxRewrittenSubgraphs) graphs.resize(1);
+  return graphs;
+}
+
 void ForEachView(Model& model, void (*pass)(GraphView& view)) {
-  auto visit = [pass](Graph& graph) {
-    GraphView view(graph);
+  for (Graph* graph : RewrittenGraphs(model)) {
+    GraphView view(*graph);
     pass(view);
     view.Finish();
-  };
-  internal::VisitGraph(*model.graph, visit);
+  }
 }
 
 }  // namespace lathe::engine

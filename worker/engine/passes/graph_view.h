@@ -16,6 +16,10 @@
 
 namespace lathe::engine {
 
+// Whether `node` is this operator of ai.onnx with so many inputs, none of them left out, and one
+// output. The verifier does not count them.
+bool HasForm(const Node& node, absl::string_view op, size_t inputs);
+
 class GraphView {
  public:
   // `graph` must outlive the view; only the view may change its nodes meanwhile.
@@ -63,6 +67,13 @@ class GraphView {
   std::unordered_set<const Node*> dropped_;
   std::unordered_set<std::string> names_;
 };
+
+// Past this many subgraphs the main graph alone is rewritten: a view costs its enclosing graphs'
+// size too.
+inline constexpr int64_t kMaxRewrittenSubgraphs = 64;
+
+// The main graph and its subgraphs, from the outside in.
+std::vector<Graph*> RewrittenGraphs(Model& model);
 
 // Runs `pass` on the main graph and its subgraphs. Bodies of functions stay as they are: their
 // attributes may be known at a call alone.
