@@ -106,7 +106,8 @@ class Advisor {
     for (const Layer& layer : layers_) {
       if (layer.skipped_reason.empty()) return;
     }
-    Say("No step changed any layer, of ", layers_.size(), ": the table of layers tells why, and `lathe inspect` which methods apply.");
+    Say("No step changed any layer, of ", layers_.size(),
+        ": the table of layers tells why, and `lathe inspect` which methods apply.");
   }
 
   void MissedConstraints() {
