@@ -19,9 +19,9 @@ std::string Rectangle(const char* kind, int y, int height, double share) {
                          height, 100 * std::clamp(share, 0.0, 1.0));
 }
 
-// Keeps the largest kMaxBars, in order, and sums the others into one more.
-void SumSmallest(std::vector<Bar>* bars) {
-  if (bars->size() <= kMaxBars + 1) return;
+// Keeps the largest kMaxBars, in order, and sums the others into one more; false when all are kept.
+bool SumSmallest(std::vector<Bar>* bars) {
+  if (bars->size() <= kMaxBars + 1) return false;
   Bar rest;
   const size_t count = bars->size() - kMaxBars;
   for (size_t i = kMaxBars; i < bars->size(); ++i) {
@@ -32,6 +32,7 @@ void SumSmallest(std::vector<Bar>* bars) {
   bars->resize(kMaxBars);
   rest.name = absl::StrCat("the other ", Grouped(static_cast<double>(count)), " together");
   bars->push_back(rest);
+  return true;
 }
 
 }  // namespace
@@ -61,16 +62,18 @@ std::string BarChart(std::vector<Bar> bars, const std::string& what, std::string
                    [](const Bar& a, const Bar& b) { return Larger(a) > Larger(b); });
   while (!bars.empty() && Larger(bars.back()) <= 0) bars.pop_back();
   if (bars.empty()) return "";
-  SumSmallest(&bars);
-  double largest = 0;
-  for (const Bar& bar : bars) largest = std::max(largest, Larger(bar));
+  const double largest = Larger(bars.front());
+  const bool summed = SumSmallest(&bars);
   std::string out = absl::StrCat(pairs ? PairLegend() : "", "<ol class=\"bars\" aria-label=\"",
                                  Escape(what), "\">\n");
   for (const Bar& bar : bars) {
-    absl::StrAppend(&out, "<li><span class=\"label\" title=\"", Escape(Shorten(bar.name, 400)),
-                    "\">", Name(Shorten(bar.name, kMaxLabel)), "</span>",
-                    PairOfBars(bar.before, bar.after, largest), "<span class=\"value\">",
-                    Escape(text(bar.before)));
+    absl::StrAppend(
+        &out, "<li><span class=\"label\" title=\"", Escape(Shorten(bar.name, 400)), "\">",
+        Name(Shorten(bar.name, kMaxLabel)), "</span>",
+        // Drawn to scale, the sum of thousands would leave nothing to see of the others.
+        summed && &bar == &bars.back() ? "<span></span>"
+                                       : PairOfBars(bar.before, bar.after, largest),
+        "<span class=\"value\">", Escape(text(bar.before)));
     if (bar.after) absl::StrAppend(&out, " <i>\xE2\x86\x92</i> ", Escape(text(*bar.after)));
     absl::StrAppend(&out, "</span></li>\n");
   }

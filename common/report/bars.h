@@ -9,7 +9,8 @@
 
 namespace lathe::page {
 
-// Most rows that a chart shows: the largest ones, and one row more for the sum of all others.
+// Most rows that a chart shows: the largest ones, and one row more, in numbers alone, for the sum
+// of all others.
 inline constexpr size_t kMaxBars = 30;
 
 struct Bar {

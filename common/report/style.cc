@@ -140,7 +140,7 @@ h1{font-size:22px}
 .bars li{grid-template-columns:minmax(0,1fr) auto;gap:2px 10px;padding:6px 0}
 .bars .label{text-align:left}
 .bars .value{min-width:0;order:2;text-align:right}
-.bars li .pair{order:3;grid-column:1/-1}
+.bars li .pair,.bars li span:empty{order:3;grid-column:1/-1}
 .histograms{grid-template-columns:1fr}
 .scroll{max-height:28rem}
 tbody th{min-width:7em}
