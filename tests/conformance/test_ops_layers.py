@@ -56,18 +56,24 @@ def referee(model, given):
 def check(folder, cases, flags=(), rtol=2e-4, atol=2e-5):
     """Sums of a few hundred products of normal numbers: float32 rounding gives 1e-5 at most."""
     folders = [put(folder, number, case) for number, case in enumerate(cases)]
-    problems = []
+    problems, compared = [], 0
     for (model, given), at, answer in zip(cases, folders, run_folders(folders, flags)):
         node = str(model.graph.node[0]).replace("\n", " ")[:500]
         if not answer["ok"]:
             problems.append(f"{answer['error']} in {node}")
             continue
         got = read_outputs(at / "outputs.onnx")
-        for name, wanted in referee(model, given).items():
+        try:
+            expected = referee(model, given)
+        except Exception:  # a form that ONNX Runtime refuses: nothing to compare with
+            continue
+        compared += 1
+        for name, wanted in expected.items():
             wrong = difference(wanted, got.get(name), rtol, atol)
             if wrong:
                 problems.append(f"{name}: {wrong} in {node}")
     assert not problems, "\n".join(problems[:20])
+    assert compared >= 0.9 * len(folders), f"only {compared} of {len(folders)} could be compared"
 
 
 def conv_cases():
