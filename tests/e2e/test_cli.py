@@ -176,13 +176,17 @@ def test_a_missing_external_file_is_named(server, tmp_path):
     assert run.returncode == 1 and "w.bin" in run.stderr
 
 
-def test_data_is_accepted_and_the_report_says_it_was_not_used(server, digits_model, tmp_path):
+def test_the_report_says_whether_data_was_used(server, digits_model, tmp_path):
     np.savez(tmp_path / "d.npz", pixels=np.zeros((4, 64), np.float32))
     report = tmp_path / "r.json"
     server.lathe("compress", digits_model, "-o", tmp_path / "s.onnx", *INT8, "--data", f"test={tmp_path / 'd.npz'}",
                  "--report", report)
     datasets = json.loads(report.read_text())["inputs"]["datasets"]
-    assert datasets[0]["role"] == "test" and datasets[0]["used"] is False
+    assert datasets[0]["role"] == "test" and datasets[0]["used"] is True
+    server.lathe("compress", digits_model, "-o", tmp_path / "s.onnx", *INT8, "--data", f"test={tmp_path / 'd.npz'}",
+                 "--report", report, "--evaluate", "task=none")
+    told = json.loads(report.read_text())
+    assert told["inputs"]["datasets"][0]["used"] is False and "evaluation" not in told
 
 
 def test_a_recipe_file_as_yaml_and_as_json_gives_the_same_bytes(server, digits_model, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from conftest import lathe
 
@@ -24,8 +25,11 @@ def job(server, digits_model):
 
 def successes(job, model, folder):
     """command -> arguments with which it succeeds, in an order that works."""
+    np.savez(folder / "d.npz", pixels=np.zeros((4, 64), np.float32), labels=np.arange(4))
     return {
         "compress": [model, "-o", folder / "c.onnx", *STEP],
+        "evaluate": [model, "--data", folder / "d.npz"],
+        "advise": [model],
         "upload": [model],
         "models": [],
         "inspect": [model],
@@ -62,6 +66,8 @@ def failures(folder, model):
     unknown = {c: (["jobs/none"], 1) for c in ("job", "wait", "watch", "logs", "cancel", "retry", "report", "delete")}
     return {**unknown,
             "compress": ([model, "-o", folder / "c.onnx", "--step", "quantize_weights:bits=9"], 2),
+            "evaluate": (["models/none"], 2),
+            "advise": (["models/none"], 1),
             "upload": ([folder / "none.onnx"], 2),
             "models": (["--limit", "0"], 2),
             "inspect": (["models/none"], 1),
