@@ -33,6 +33,8 @@ def visit(browser):
     def go(path, width=1180, scheme="light", javascript=True):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=javascript)
         page = context.new_page()
+        # Nothing is timed here: a busy machine may take its time over a page of 2,000 layers.
+        page.set_default_timeout(240_000)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: (complaints.append("dialog: " + dialog.message), dialog.dismiss()))
