@@ -209,6 +209,16 @@ absl::Status JobFlags::UploadData(client::Client& client, const Context& context
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> ModelArgument(client::Client& client, const Context& context,
+                                          const std::string& given) {
+  std::error_code error;
+  if (absl::StartsWith(given, "models/") || !std::filesystem::is_regular_file(given, error)) {
+    return ResourceName("models", given);
+  }
+  ASSIGN_OR_RETURN(const v1::Model model, UploadWithProgress(client, context, given, ""));
+  return model.name();
+}
+
 absl::StatusOr<v1::Model> UploadWithProgress(client::Client& client, const Context& context,
                                              const std::string& path,
                                              const std::string& display_name) {

@@ -48,6 +48,11 @@ absl::StatusOr<v1::Model> UploadWithProgress(client::Client& client, const Conte
                                              const std::string& path,
                                              const std::string& display_name);
 
+// The name of the model that a command's argument means: models/ID or ID as it is, a file once it
+// is uploaded.
+absl::StatusOr<std::string> ModelArgument(client::Client& client, const Context& context,
+                                          const std::string& given);
+
 struct FollowOptions {
   // Ctrl-C cancels the job and waits for it to stop; otherwise it stops following.
   bool cancel_on_interrupt = false;

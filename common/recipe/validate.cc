@@ -226,6 +226,11 @@ std::vector<Violation> ValidateRecipe(const Recipe& recipe, RecipeUse use) {
     out.push_back(
         {"steps", "a recipe needs at least one step, such as {quantize_weights: {bits: 8}}"});
   }
+  if (!recipe.steps.empty() && use == RecipeUse::kEvaluate) {
+    out.push_back(
+        {"steps", absl::StrCat("an evaluation runs no steps, and this recipe has ",
+                               recipe.steps.size(), "; leave them out, or make it a compression")});
+  }
   if (recipe.steps.size() > static_cast<size_t>(limits::kMaxSteps)) {
     out.push_back({"steps", absl::StrCat("holds ", recipe.steps.size(), " steps; at most ",
                                          limits::kMaxSteps, " are allowed")});

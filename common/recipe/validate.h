@@ -19,12 +19,13 @@ struct Violation {
   std::string description;
 };
 
-// What a recipe is for: a job that only evaluates needs no steps.
+// What a recipe is for: a job that only evaluates has no steps.
 enum class RecipeUse { kCompress, kEvaluate };
 
-// All violations: no steps (kCompress), too many, an unknown section, an unknown method or
-// parameter (with the nearest valid name), a wrong type, a value out of range or not finite,
-// parameters that exclude each other, one that needs another, too many or too long patterns.
+// All violations: no steps (kCompress), any (kEvaluate), too many, an unknown section, an unknown
+// method or parameter (with the nearest valid name), a wrong type, a value out of range or not
+// finite, parameters that exclude each other, one that needs another, too many or too long
+// patterns.
 std::vector<Violation> ValidateRecipe(const Recipe& recipe, RecipeUse use = RecipeUse::kCompress);
 
 // INVALID_ARGUMENT with all violations, a line each; OK when there are none.

@@ -261,7 +261,9 @@ absl::StatusOr<v1::CompleteAttemptResponse> JobService::Impl::CompleteAttempt(
               record.completed_outcome = outcome;
               RETURN_IF_ERROR(AppendReport(tx, record, lines, progress));
               if (!transition.ended) record.job.clear_progress();
-              const bool keep = transition.publish_result || (rejected && transition.ended);
+              // A job that was cancelled meanwhile leaves nothing.
+              const bool keep = transition.publish_result ||
+                                (rejected && transition.next == v1::JOB_STATE_FAILED);
               if (!keep) return absl::OkStatus();
               v1::JobResult& result = *record.job.mutable_result();
               result.set_report_digest(success.report_digest());

@@ -17,7 +17,11 @@ import warnings
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+# What ONNX Runtime says of a type or a form that it does not take: there is nothing to compare with then.
+REFUSALS = (ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph, ort_errors.NotImplemented,
+            ort_errors.RuntimeException)
 TOOL = os.environ.get("LATHE_TEST_TOOL", "build/release/bin/lathe_test_tool")
 BATCH = 100
 

@@ -33,7 +33,7 @@ def visit(browser):
     def go(path, width=1180, scheme="light", javascript=True):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=javascript)
         page = context.new_page()
-        # Nothing is timed here: a busy machine may take its time over a page of 400 layers.
+        # Nothing is timed here: a busy machine may take its time over a page of 2,000 layers.
         page.set_default_timeout(240_000)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -203,11 +203,11 @@ def test_the_recipe_is_copied_and_the_json_given_back(rich, visit):
 
 
 def test_large_models_have_every_layer_in_the_table_and_few_in_the_chart(tmp_path, visit):
-    page = visit(made(tmp_path, "large", rich_report(400, 30)))
-    assert page.locator("#layers tbody tr").count() == 400
+    page = visit(made(tmp_path, "large", rich_report(2000, 30)))
+    assert page.locator("#layers tbody tr").count() == 2000
     assert page.locator("#size .bars li").count() == 31
-    assert "the other 370 together" in text_of(page, "#size")
-    page.get_by_label("Find").fill("block234/")
+    assert "the other 1,970 together" in text_of(page, "#size")
+    page.get_by_label("Find").fill("block1234/")
     assert page.locator("#layers tbody tr:visible").count() == 1
 
 

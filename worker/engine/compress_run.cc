@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/file_error.h"
-#include "common/recipe/catalogue.h"
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
 #include "common/status_macros.h"
@@ -178,34 +177,15 @@ absl::Status CompressRun::EvaluateOutput() {
     }
     return absl::OkStatus();
   }
-  const double start = Now();
-  EvaluationRequest request;
-  request.model = &original_;
-  request.compared = changed_ ? &written_ : &original_;
-  request.compressed = true;
-  ASSIGN_OR_RETURN(request.test, data_->Batches());
-  request.metrics = data_->metrics();
-  const Step section = SectionOf(report_.recipe, "evaluate");
-  request.measure_latency = GetBool(section, "latency");
-  request.diagnose = GetBool(section, "diagnosis");
-  request.cancelled = hooks_.cancelled;
-  request.seconds = hooks_.seconds;
-  request.processor = request_.processor;
-  request.progress = [this](int64_t examples) {
-    const double share = static_cast<double>(examples) / static_cast<double>(data_->examples());
-    Tell(steps(), "evaluate", kMeasureEnd + (1 - kMeasureEnd) * std::min(share, 1.0),
-         absl::StrCat(examples, " of ", data_->examples(), " examples"));
+  EvaluatedModels models;
+  models.model = &original_;
+  models.compared = changed_ ? &written_ : &original_;
+  models.compressed = true;
+  models.processor = request_.processor;
+  models.progress = [this](double share, const std::string& message) {
+    Tell(steps(), "evaluate", kMeasureEnd + (1 - kMeasureEnd) * share, message);
   };
-  Tell(steps(), "evaluate", kMeasureEnd, "");
-  ASSIGN_OR_RETURN(report_.evaluation, RunEvaluation(request));
-  const EvaluationOutcome& outcome = *report_.evaluation;
-  report_.before.peak_activation_bytes = outcome.peak_activation_bytes_before;
-  report_.after.peak_activation_bytes = outcome.peak_activation_bytes_after;
-  for (const std::vector<std::string>& lines : {data_->warnings(), outcome.warnings}) {
-    report_.warnings.insert(report_.warnings.end(), lines.begin(), lines.end());
-  }
-  report_.timings["evaluate"] = Now() - start;
-  return absl::OkStatus();
+  return EvaluateInto(*data_, models, hooks_, &report_);
 }
 
 absl::Status CompressRun::ReadInput() {
@@ -228,7 +208,7 @@ absl::Status CompressRun::ReadInput() {
   RETURN_IF_ERROR(ModelError(InlineFunctions(model_, &report_.notes)));
   RETURN_IF_ERROR(CheckTargets(report_.recipe, FindWeights(model_)));
   original_ = CloneModel(model_);
-  ASSIGN_OR_RETURN(data_, TestData::Open(request_.datasets, report_.recipe, original_));
+  ASSIGN_OR_RETURN(data_, EvaluationData::Open(request_.datasets, report_.recipe, original_));
   RETURN_IF_ERROR(CheckConstraints(report_.constraints, data_ != nullptr));
   file_constants_ = LargeBorrowedConstants(original_);
   if (!request_.scratch_folder.empty()) {

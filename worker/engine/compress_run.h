@@ -11,9 +11,9 @@
 #include "absl/status/status.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/evaluate/report.h"
+#include "worker/engine/evaluation_data.h"
 #include "worker/engine/graph/model.h"
 #include "worker/engine/tensor/parallel.h"
-#include "worker/engine/test_data.h"
 
 namespace lathe::engine {
 
@@ -53,8 +53,8 @@ class CompressRun {
   Model original_;  // as read, functions inlined; shares its constants with `model_`
   Model model_;
   Model written_;
-  std::vector<Bytes> file_constants_;  // large ones, in mapped files
-  std::unique_ptr<TestData> data_;     // null: none were given, or none are wanted
+  std::vector<Bytes> file_constants_;     // large ones, in mapped files
+  std::unique_ptr<EvaluationData> data_;  // null: none were given, or none are wanted
   ReportInput report_;
   std::map<std::string, std::string> parts_;  // weight made by a step -> weight it is a part of
   bool changed_ = false;

@@ -1,19 +1,14 @@
 #include "worker/engine/evaluate_run.h"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "common/recipe/catalogue.h"
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
 #include "common/status_macros.h"
 #include "common/status_reason.h"
 #include "worker/engine/engine_status.h"
 #include "worker/engine/evaluate/weight_error.h"
-#include "worker/engine/graph/edit.h"
-#include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
 #include "worker/engine/graph/verifier.h"
 
@@ -23,17 +18,17 @@ namespace {
 constexpr double kReadEnd = 0.1;
 
 // Parameters of a model by itself: all constants of float types, and what stored weights stand for.
-void CountParameters(Model& model, Parallel& parallel, ModelFigures* figures) {
+absl::Status CountParameters(Model& model, Parallel& parallel, ModelFigures* figures) {
   const OtherParameters others = CountOtherParameters(model);
   figures->parameters = others.parameters;
   figures->nonzero_parameters = others.nonzero;
-  const absl::StatusOr<std::vector<LayerMeasure>> measures =
-      MeasureWeights(model, model, parallel, nullptr);
-  if (!measures.ok()) return;
-  for (const LayerMeasure& measure : *measures) {
+  ASSIGN_OR_RETURN(const std::vector<LayerMeasure> measures,
+                   MeasureWeights(model, model, parallel, nullptr));
+  for (const LayerMeasure& measure : measures) {
     figures->parameters += measure.parameters_before;
     figures->nonzero_parameters += measure.nonzero_before;
   }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -60,7 +55,7 @@ absl::StatusOr<Model> EvaluateRun::Read(const std::string& folder, const std::st
   figures->ir_version = model.ir_version;
   figures->weight_bytes = ConstantBytes(model);
   ASSIGN_OR_RETURN(figures->files, MeasureFiles(folder, model.source_files, *parallel_));
-  CountParameters(model, *parallel_, figures);
+  RETURN_IF_ERROR(CountParameters(model, *parallel_, figures));
   return model;
 }
 
@@ -86,7 +81,7 @@ absl::Status EvaluateRun::Run(CompressResult* result) {
     report_.kind = ReportKind::kComparison;
   }
   report_.timings["read"] = Now() - start;
-  ASSIGN_OR_RETURN(data_, TestData::Open(request_.datasets, report_.recipe, model_));
+  ASSIGN_OR_RETURN(data_, EvaluationData::Open(request_.datasets, report_.recipe, model_));
   if (data_ == nullptr) {
     return WithReason(absl::InvalidArgumentError("an evaluation needs test data (--data FILE)"),
                       "INVALID_DATASET");
@@ -102,32 +97,14 @@ absl::Status EvaluateRun::Run(CompressResult* result) {
 }
 
 absl::Status EvaluateRun::RunModels() {
-  const double start = Now();
-  EvaluationRequest request;
-  request.model = &model_;
-  request.compared = report_.kind == ReportKind::kComparison ? &compared_ : nullptr;
-  ASSIGN_OR_RETURN(request.test, data_->Batches());
-  request.metrics = data_->metrics();
-  const Step section = SectionOf(report_.recipe, "evaluate");
-  request.measure_latency = GetBool(section, "latency");
-  request.diagnose = false;
-  request.cancelled = hooks_.cancelled;
-  request.seconds = hooks_.seconds;
-  request.processor = request_.processor;
-  request.progress = [this](int64_t examples) {
-    const double share = static_cast<double>(examples) / static_cast<double>(data_->examples());
-    Tell("evaluate", kReadEnd + (1 - kReadEnd) * std::min(share, 1.0),
-         absl::StrCat(examples, " of ", data_->examples(), " examples"));
+  EvaluatedModels models;
+  models.model = &model_;
+  models.compared = report_.kind == ReportKind::kComparison ? &compared_ : nullptr;
+  models.processor = request_.processor;
+  models.progress = [this](double share, const std::string& message) {
+    Tell("evaluate", kReadEnd + (1 - kReadEnd) * share, message);
   };
-  ASSIGN_OR_RETURN(report_.evaluation, RunEvaluation(request));
-  const EvaluationOutcome& outcome = *report_.evaluation;
-  report_.before.peak_activation_bytes = outcome.peak_activation_bytes_before;
-  report_.after.peak_activation_bytes = outcome.peak_activation_bytes_after;
-  for (const std::vector<std::string>& lines : {data_->warnings(), outcome.warnings}) {
-    report_.warnings.insert(report_.warnings.end(), lines.begin(), lines.end());
-  }
-  report_.timings["evaluate"] = Now() - start;
-  return absl::OkStatus();
+  return EvaluateInto(*data_, models, hooks_, &report_);
 }
 
 }  // namespace lathe::engine

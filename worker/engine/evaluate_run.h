@@ -9,9 +9,9 @@
 #include "absl/status/statusor.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/evaluate/report.h"
+#include "worker/engine/evaluation_data.h"
 #include "worker/engine/graph/model.h"
 #include "worker/engine/tensor/parallel.h"
-#include "worker/engine/test_data.h"
 
 namespace lathe::engine {
 
@@ -32,7 +32,7 @@ class EvaluateRun {
   std::unique_ptr<Parallel> parallel_;
   Model model_;
   Model compared_;  // when there is one
-  std::unique_ptr<TestData> data_;
+  std::unique_ptr<EvaluationData> data_;
   ReportInput report_;
 };
 

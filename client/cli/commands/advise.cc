@@ -1,9 +1,7 @@
 // lathe advise MODEL: the recipe to try first.
-#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "absl/strings/match.h"
 #include "client/cli/commands/commands.h"
 #include "client/cli/job_flags.h"
 #include "client/cli/output.h"
@@ -25,14 +23,7 @@ struct Flags {
 
 absl::StatusOr<RecipeAdvice> Advise(Context& context, const Flags& flags, Session& session) {
   ASSIGN_OR_RETURN(const auto bound, ParseBindings(flags.bindings));
-  std::string name = ResourceName("models", flags.model);
-  std::error_code error;
-  if (!absl::StartsWith(flags.model, "models/") &&
-      std::filesystem::is_regular_file(flags.model, error)) {
-    ASSIGN_OR_RETURN(const v1::Model uploaded,
-                     UploadWithProgress(session.client(), context, flags.model, ""));
-    name = uploaded.name();
-  }
+  ASSIGN_OR_RETURN(const std::string name, ModelArgument(session.client(), context, flags.model));
   ASSIGN_OR_RETURN(const client::Report summary, session.client().InspectModel(name, bound));
   return AdviseRecipe(nlohmann::json::parse(summary.json, nullptr, /*allow_exceptions=*/false),
                       flags.target, flags.limit);

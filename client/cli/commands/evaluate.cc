@@ -1,9 +1,7 @@
 // lathe evaluate MODEL [--against MODEL] --data FILE: how good a model is, or how far two are
 // apart.
-#include <filesystem>
 #include <iostream>
 
-#include "absl/strings/match.h"
 #include "client/cli/commands/commands.h"
 #include "client/cli/job_flags.h"
 #include "client/cli/output.h"
@@ -28,24 +26,13 @@ struct Outcome {
   client::Report report;  // empty: the job failed or was cancelled before there was one
 };
 
-// The name of a model that is stored, or of a file once it is uploaded.
-absl::StatusOr<std::string> ModelName(Session& session, Context& context,
-                                      const std::string& given) {
-  std::error_code error;
-  if (absl::StartsWith(given, "models/") || !std::filesystem::is_regular_file(given, error)) {
-    return ResourceName("models", given);
-  }
-  ASSIGN_OR_RETURN(const v1::Model model, UploadWithProgress(session.client(), context, given, ""));
-  return model.name();
-}
-
 absl::StatusOr<Outcome> Evaluate(Context& context, const Flags& flags, v1::Job job,
                                  Session& session) {
   client::Client& client = session.client();
   job.set_kind(v1::JOB_KIND_EVALUATE);
-  ASSIGN_OR_RETURN(*job.mutable_model(), ModelName(session, context, flags.model));
+  ASSIGN_OR_RETURN(*job.mutable_model(), ModelArgument(client, context, flags.model));
   if (!flags.against.empty()) {
-    ASSIGN_OR_RETURN(*job.mutable_compared_model(), ModelName(session, context, flags.against));
+    ASSIGN_OR_RETURN(*job.mutable_compared_model(), ModelArgument(client, context, flags.against));
   }
   RETURN_IF_ERROR(flags.job.UploadData(client, context, &job));
   ASSIGN_OR_RETURN(const v1::Job created, client.CreateJob(job));

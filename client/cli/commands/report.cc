@@ -1,5 +1,4 @@
 // lathe report JOB, inspect MODEL
-#include <filesystem>
 #include <iostream>
 
 #include "absl/strings/match.h"
@@ -33,14 +32,9 @@ int Inspect(Context& context, const std::string& model, const std::vector<std::s
   if (!bound.ok()) return context.Fail(bound.status());
   auto client = context.Connect();
   if (!client.ok()) return context.Fail(client.status());
-  std::string name = ResourceName("models", model);
-  std::error_code error;
-  if (!absl::StartsWith(model, "models/") && std::filesystem::is_regular_file(model, error)) {
-    const auto uploaded = UploadWithProgress(**client, context, model, "");
-    if (!uploaded.ok()) return context.Fail(uploaded.status());
-    name = uploaded->name();
-  }
-  return PrintReport(context, page, ModelPage, (*client)->InspectModel(name, *bound));
+  const absl::StatusOr<std::string> name = ModelArgument(**client, context, model);
+  if (!name.ok()) return context.Fail(name.status());
+  return PrintReport(context, page, ModelPage, (*client)->InspectModel(*name, *bound));
 }
 
 }  // namespace

@@ -1,8 +1,6 @@
 // lathe submit MODEL --recipe FILE
-#include <filesystem>
 #include <iostream>
 
-#include "absl/strings/match.h"
 #include "client/cli/commands/commands.h"
 #include "client/cli/job_flags.h"
 #include "client/cli/output.h"
@@ -23,15 +21,9 @@ int Run(Context& context, const Flags& flags) {
   if (!job.ok()) return context.Fail(job.status());
   auto client = context.Connect();
   if (!client.ok()) return context.Fail(client.status());
-  std::error_code error;
-  if (!absl::StartsWith(flags.model, "models/") &&
-      std::filesystem::is_regular_file(flags.model, error)) {
-    const auto model = UploadWithProgress(**client, context, flags.model, "");
-    if (!model.ok()) return context.Fail(model.status());
-    job->set_model(model->name());
-  } else {
-    job->set_model(ResourceName("models", flags.model));
-  }
+  const absl::StatusOr<std::string> model = ModelArgument(**client, context, flags.model);
+  if (!model.ok()) return context.Fail(model.status());
+  job->set_model(*model);
   if (const absl::Status status = flags.job.UploadData(**client, context, &*job); !status.ok()) {
     return context.Fail(status);
   }

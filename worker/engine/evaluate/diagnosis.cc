@@ -112,7 +112,6 @@ struct Diagnosis::Layer {
   std::vector<float> kept;
   Shape kept_dims;
   size_t weight_input = 0;  // of the node
-  bool cannot_run_alone = false;
 };
 
 Diagnosis::~Diagnosis() = default;
@@ -191,7 +190,7 @@ absl::Status Diagnosis::SeeOriginal(const Node& node, std::span<const Value> inp
 
 absl::Status Diagnosis::RunAlone(Layer& layer, const Node& node, std::span<const Value> inputs,
                                  const Value& wanted) {
-  if (layer.cannot_run_alone) return absl::OkStatus();
+  if (!layer.result.isolated_not_measured.empty()) return absl::OkStatus();
   std::map<std::string, Value> given;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const std::string& name = node.inputs[i];
@@ -209,7 +208,8 @@ absl::Status Diagnosis::RunAlone(Layer& layer, const Node& node, std::span<const
   }
   const std::optional<Model> cut = CutOut(*compressed_, layer.result.output, given, producers_);
   if (!cut) {
-    layer.cannot_run_alone = true;
+    layer.result.isolated_not_measured =
+        "in the compressed model it also reads values that the original layer does not";
     return absl::OkStatus();
   }
   // Made anew for each batch: kept, all layers' weights would be held decoded.
@@ -218,9 +218,12 @@ absl::Status Diagnosis::RunAlone(Layer& layer, const Node& node, std::span<const
   options.cancelled = cancelled_;
   ASSIGN_OR_RETURN(const std::unique_ptr<Executor> alone, Executor::Make(*cut, options));
   ASSIGN_OR_RETURN(const std::vector<Value> got, alone->Run(given));
-  if (got.size() == 1 && IsComparable(got[0]) && got[0].dims == wanted.dims) {
-    layer.isolated.Add(wanted.As<float>(), got[0].As<float>());
+  if (got.size() != 1 || !IsComparable(got[0]) || got[0].dims != wanted.dims) {
+    layer.result.isolated_not_measured =
+        "its output has another type or shape in the compressed model";
+    return absl::OkStatus();
   }
+  layer.isolated.Add(wanted.As<float>(), got[0].As<float>());
   return absl::OkStatus();
 }
 
@@ -255,6 +258,9 @@ std::vector<LayerDiagnosis> Diagnosis::Result() const {
     result.isolated_sqnr_db = layer->isolated.Db();
     if (result.not_measured.empty() && !layer->cumulative.any) {
       result.not_measured = "it did not run on these examples";
+    }
+    if (result.isolated_not_measured.empty() && !layer->isolated.any) {
+      result.isolated_not_measured = result.not_measured;
     }
     results.push_back(std::move(result));
   }

@@ -28,10 +28,11 @@ namespace lathe::engine {
 struct LayerDiagnosis {
   std::string name;    // Weight::name
   std::string output;  // the value compared
-  // Absent with `not_measured` empty: the outputs are equal to the last bit.
+  // Absent, and the reason below empty: the outputs are equal to the last bit.
   std::optional<double> output_sqnr_db;
   std::optional<double> isolated_sqnr_db;
-  std::string not_measured;
+  std::string not_measured;           // why output_sqnr_db is missing
+  std::string isolated_not_measured;  // likewise isolated_sqnr_db
   // Of the layer's output, in both models.
   Histogram before;
   Histogram after;

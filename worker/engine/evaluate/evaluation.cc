@@ -119,9 +119,14 @@ class EvaluationRun {
     if (told || !bad) return;
     told = true;
     const absl::StatusOr<std::string> node = FirstBadNode(model, batch.inputs, request_.cancelled);
-    outcome_.warnings.push_back(absl::StrCat(
-        which, " puts out NaN or infinity",
-        node.ok() && !node->empty() ? absl::StrCat(": first, ", *node) : std::string()));
+    std::string where;
+    if (!node.ok()) {
+      where =
+          absl::StrCat("; which node it comes from could not be told: ", node.status().message());
+    } else if (!node->empty()) {
+      where = absl::StrCat(": first, ", *node);
+    }
+    outcome_.warnings.push_back(absl::StrCat(which, " puts out NaN or infinity", where));
   }
 
   absl::Status MeasureTimes(const ExampleBatch& batch) {

@@ -58,6 +58,9 @@ void AddEvaluation(const EvaluationOutcome& outcome, json* report) {
     if (!found->second->not_measured.empty()) {
       layer["output_not_measured"] = found->second->not_measured;
     }
+    if (!found->second->isolated_not_measured.empty()) {
+      layer["isolated_not_measured"] = found->second->isolated_not_measured;
+    }
   }
   (*report)["activations"] = Activations(outcome.layers);
 }

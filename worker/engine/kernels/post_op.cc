@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "worker/engine/kernels/post_op.h"
-#include "worker/engine/kernels/vector_math-inl.h"
+#include "worker/engine/kernels/row_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::engine {

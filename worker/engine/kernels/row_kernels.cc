@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "worker/engine/kernels/row_kernels.h"
-#include "worker/engine/kernels/vector_math-inl.h"
+#include "worker/engine/kernels/row_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::engine {

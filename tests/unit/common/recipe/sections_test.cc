@@ -111,10 +111,14 @@ TEST(RecipeSections, WhatIsWrongIsNamedByItsPath) {
   EXPECT_THAT(ValidateRecipe(unknown)[0].description, HasSubstr("did you mean \"evaluate\""));
 }
 
-TEST(RecipeSections, OnlyAJobThatEvaluatesNeedsNoSteps) {
-  const Recipe recipe = Parse("evaluate: {task: classification}");
+TEST(RecipeSections, OnlyAJobThatEvaluatesHasNoSteps) {
+  Recipe recipe = Parse("evaluate: {task: classification}");
   EXPECT_EQ(ValidateRecipe(recipe).size(), 1u);
   EXPECT_TRUE(ValidateRecipe(recipe, RecipeUse::kEvaluate).empty());
+  recipe.steps.push_back({"fp16", {}});
+  const std::vector<Violation> violations = ValidateRecipe(recipe, RecipeUse::kEvaluate);
+  ASSERT_EQ(violations.size(), 1u);
+  EXPECT_EQ(violations[0].field, "steps");
 }
 
 }  // namespace

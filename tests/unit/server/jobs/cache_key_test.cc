@@ -57,6 +57,14 @@ TEST(ResultCacheKey, AnyChangedInputChangesTheKey) {
       {"a dataset's format",
        [](v1::Attempt& a) { a.mutable_datasets(0)->set_display_name("d.safetensors"); }},
       {"a dataset less", [](v1::Attempt& a) { a.clear_datasets(); }},
+      {"a model to compare with", [](v1::Attempt& a) { a.add_compared_files()->set_digest("x"); }},
+      {"another model to compare with",
+       [](v1::Attempt& a) { a.add_compared_files()->set_digest("y"); }},
+      {"its main file",
+       [](v1::Attempt& a) {
+         a.add_compared_files()->set_digest("x");
+         a.set_compared_main_file("b.onnx");
+       }},
   };
   std::set<std::string> keys = {ResultCacheKey(Base(), "build")};
   EXPECT_TRUE(keys.insert(ResultCacheKey(Base(), "other build")).second);

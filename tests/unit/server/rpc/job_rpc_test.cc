@@ -47,6 +47,21 @@ TEST_F(JobRpcTest, BadJobsAreRefusedWithTheField) {
   const std::vector<Case> cases = {
       {"no model", [](v1::Job& j) { j.clear_model(); }, "job.model"},
       {"another collection", [](v1::Job& j) { j.set_model("jobs/x"); }, "job.model"},
+      {"an unknown kind", [](v1::Job& j) { j.set_kind(static_cast<v1::JobKind>(9)); }, "job.kind"},
+      {"a comparison that is no evaluation", [](v1::Job& j) { j.set_compared_model("models/x"); },
+       "job.compared_model"},
+      {"an evaluation without data",
+       [](v1::Job& j) {
+         j.set_kind(v1::JOB_KIND_EVALUATE);
+         j.clear_recipe();
+       },
+       "job.datasets"},
+      {"an evaluation with steps",
+       [](v1::Job& j) {
+         j.set_kind(v1::JOB_KIND_EVALUATE);
+         j.add_datasets()->set_dataset("datasets/x");
+       },
+       "job.recipe.steps"},
       {"no steps", [](v1::Job& j) { j.mutable_recipe()->clear_steps(); }, "job.recipe.steps"},
       {"an empty step", [](v1::Job& j) { j.mutable_recipe()->add_steps(); }, "job.recipe.steps[1]"},
       {"bits out of range",

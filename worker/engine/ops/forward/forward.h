@@ -15,7 +15,8 @@ namespace lathe::engine {
 enum ForwardFlags : unsigned {
   kPlainCall = 0,
   // Written for float32 alone: float16, bfloat16 and (unless kTakesDouble) float64 inputs are
-  // converted to float32 first, and float32 outputs back to the type of the first such input.
+  // converted to float32 first. When the first input of floats was, float32 outputs become its
+  // type.
   kComputesInFloat = 1,
   kTakesDouble = 2,
   // Takes float32 inputs in a blocked layout (tensor/value.h) as well as plain ones.

@@ -97,7 +97,9 @@ absl::StatusOr<Value> ToPlain(const Value& value, ActivationMemory& memory) {
 
 absl::Status RunNode(const OpForward& forward, NodeCall& call) {
   const unsigned flags = forward.flags;
+  // Type that float32 outputs are given: that of the first input of floats, where it was converted.
   DType narrow = DType::kUndefined;
+  bool decided = false;
   // Facts of constants that are converted: of the type that the operator then sees.
   std::vector<ValueFact> facts;
   std::vector<const ValueFact*> constants;
@@ -107,8 +109,13 @@ absl::Status RunNode(const OpForward& forward, NodeCall& call) {
     if (in.layout != Layout::kPlain && (flags & kTakesBlocked) == 0) {
       ASSIGN_OR_RETURN(in, ToPlain(in, *call.memory));
     }
-    if ((flags & kComputesInFloat) == 0 || !IsConverted(in.dtype, flags)) continue;
-    if (narrow == DType::kUndefined) narrow = in.dtype;
+    if ((flags & kComputesInFloat) == 0) continue;
+    const bool converted = IsConverted(in.dtype, flags);
+    if (!decided && IsFloat(in.dtype)) {
+      decided = true;
+      if (converted) narrow = in.dtype;
+    }
+    if (!converted) continue;
     ASSIGN_OR_RETURN(in, ConvertFloat(in, DType::kFloat, *call.memory));
     if (call.constants[i] == nullptr) continue;
     if (constants.empty()) {

@@ -1,9 +1,10 @@
-#include "worker/engine/test_data.h"
+#include "worker/engine/evaluation_data.h"
 
 #include <algorithm>
 #include <map>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/recipe/catalogue.h"
 #include "common/status_macros.h"
 #include "common/status_reason.h"
@@ -43,9 +44,9 @@ LabelBatch LabelsOf(HeldBatch& held) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TestData>> TestData::Open(const std::vector<InputDataset>& datasets,
-                                                         const Recipe& recipe, const Model& model) {
-  std::unique_ptr<TestData> data;
+absl::StatusOr<std::unique_ptr<EvaluationData>> EvaluationData::Open(
+    const std::vector<InputDataset>& datasets, const Recipe& recipe, const Model& model) {
+  std::unique_ptr<EvaluationData> data;
   std::vector<DataFile> files;
   for (const InputDataset& dataset : datasets) {
     if (dataset.path.empty()) continue;
@@ -55,7 +56,7 @@ absl::StatusOr<std::unique_ptr<TestData>> TestData::Open(const std::vector<Input
   DataNeeds needs;
   needs.calibration = false;
   needs.train = false;
-  data.reset(new TestData);
+  data.reset(new EvaluationData);
   absl::StatusOr<DataPlan> plan = OpenData(files, recipe, model, needs);
   if (!plan.ok()) return DataError(plan.status());
   data->plan_ = *std::move(plan);
@@ -69,7 +70,7 @@ absl::StatusOr<std::unique_ptr<TestData>> TestData::Open(const std::vector<Input
   return data;
 }
 
-absl::Status TestData::ChooseTask(const Recipe& recipe) {
+absl::Status EvaluationData::ChooseTask(const Recipe& recipe) {
   const Step section = SectionOf(recipe, "evaluate");
   batch_size_ = GetInt(section, "batch_size");
   metrics_.split = test_->role();
@@ -102,7 +103,7 @@ absl::Status TestData::ChooseTask(const Recipe& recipe) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<NextBatch> TestData::Batches() const {
+absl::StatusOr<NextBatch> EvaluationData::Batches() const {
   BatchOptions options;
   options.batch_size = batch_size_;
   ASSIGN_OR_RETURN(BatchReader reader, test_->Batches(options));
@@ -123,6 +124,38 @@ absl::StatusOr<NextBatch> TestData::Batches() const {
     if (labelled && held->batch.labels) batch.labels = LabelsOf(*held);
     return std::optional<ExampleBatch>(std::move(batch));
   });
+}
+
+absl::Status EvaluateInto(const EvaluationData& data, const EvaluatedModels& models,
+                          const Hooks& hooks, ReportInput* report) {
+  const double start = hooks.seconds ? hooks.seconds() : 0;
+  EvaluationRequest request;
+  request.model = models.model;
+  request.compared = models.compared;
+  request.compressed = models.compressed;
+  ASSIGN_OR_RETURN(request.test, data.Batches());
+  request.metrics = data.metrics();
+  const Step section = SectionOf(report->recipe, "evaluate");
+  request.measure_latency = GetBool(section, "latency");
+  request.diagnose = GetBool(section, "diagnosis");
+  request.cancelled = hooks.cancelled;
+  request.seconds = hooks.seconds;
+  request.processor = models.processor;
+  request.progress = [&data, &models](int64_t examples) {
+    const double share = static_cast<double>(examples) / static_cast<double>(data.examples());
+    models.progress(std::min(share, 1.0),
+                    absl::StrCat(examples, " of ", data.examples(), " examples"));
+  };
+  models.progress(0, "");
+  ASSIGN_OR_RETURN(report->evaluation, RunEvaluation(request));
+  const EvaluationOutcome& outcome = *report->evaluation;
+  report->before.peak_activation_bytes = outcome.peak_activation_bytes_before;
+  report->after.peak_activation_bytes = outcome.peak_activation_bytes_after;
+  for (const std::vector<std::string>& lines : {data.warnings(), outcome.warnings}) {
+    report->warnings.insert(report->warnings.end(), lines.begin(), lines.end());
+  }
+  report->timings["evaluate"] = (hooks.seconds ? hooks.seconds() : 0) - start;
+  return absl::OkStatus();
 }
 
 std::map<std::string, double> ConstraintsOf(const Recipe& recipe) {

@@ -1,7 +1,9 @@
 // A job's datasets as what an evaluation wants (internal to engine.h).
-#ifndef LATHE_WORKER_ENGINE_TEST_DATA_H_
-#define LATHE_WORKER_ENGINE_TEST_DATA_H_
+#ifndef LATHE_WORKER_ENGINE_EVALUATION_DATA_H_
+#define LATHE_WORKER_ENGINE_EVALUATION_DATA_H_
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,15 +14,16 @@
 #include "worker/engine/data/data_plan.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/evaluate/evaluation.h"
+#include "worker/engine/evaluate/report.h"
 
 namespace lathe::engine {
 
-class TestData {
+class EvaluationData {
  public:
   // Opens the datasets that have a path; nullptr when there are none, or the recipe says
   // `evaluate: {task: none}`. INVALID_ARGUMENT with reason INVALID_DATASET.
-  static absl::StatusOr<std::unique_ptr<TestData>> Open(const std::vector<InputDataset>& datasets,
-                                                        const Recipe& recipe, const Model& model);
+  static absl::StatusOr<std::unique_ptr<EvaluationData>> Open(
+      const std::vector<InputDataset>& datasets, const Recipe& recipe, const Model& model);
 
   // Reads the test split from its start; borrows this.
   absl::StatusOr<NextBatch> Batches() const;
@@ -30,7 +33,7 @@ class TestData {
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
-  TestData() = default;
+  EvaluationData() = default;
   absl::Status ChooseTask(const Recipe& recipe);
 
   DataPlan plan_;
@@ -40,9 +43,24 @@ class TestData {
   std::vector<std::string> warnings_;
 };
 
+// What is run on the data, beside what the recipe and the data say themselves.
+struct EvaluatedModels {
+  Model* model = nullptr;
+  const Model* compared = nullptr;  // null: one model alone
+  bool compressed = false;          // `compared` came from `model` by methods
+  std::string processor;            // for the report
+  // Called with a number in [0, 1] and a line for people.
+  std::function<void(double, const std::string&)> progress;
+};
+
+// Runs the models on the data and puts what comes out into the report: evaluation, peak activation
+// memory, warnings, seconds. Errors as RunEvaluation.
+absl::Status EvaluateInto(const EvaluationData& data, const EvaluatedModels& models,
+                          const Hooks& hooks, ReportInput* report);
+
 // The recipe's `constraints`, by name.
 std::map<std::string, double> ConstraintsOf(const Recipe& recipe);
 
 }  // namespace lathe::engine
 
-#endif  // LATHE_WORKER_ENGINE_TEST_DATA_H_
+#endif  // LATHE_WORKER_ENGINE_EVALUATION_DATA_H_
