@@ -55,7 +55,8 @@ def run_ours(jobs, folder):
 
 
 def run_theirs(model, inputs):
-    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feed(inputs))
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, {name: np.asarray(value) for name, value in feed(inputs).items()})
 
 
 def compare(jobs, folder, rtol=2e-5, atol=2e-6, least=1):

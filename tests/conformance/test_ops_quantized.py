@@ -215,7 +215,7 @@ def test_matches_onnxruntime(tmp_path, family):
     for i, (case, answer) in enumerate(zip(chosen, answers)):
         try:
             session = onnxruntime.InferenceSession(case.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-            wanted = session.run(None, case.inputs)
+            wanted = session.run(None, {name: np.asarray(value) for name, value in case.inputs.items()})
         except REFUSALS as error:
             print(f"onnxruntime does not run {case.name}: {str(error)[:200]}")
             continue
