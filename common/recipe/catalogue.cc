@@ -6,28 +6,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/recipe/method_specs.h"
 
 namespace lathe {
 namespace {
-
-ParamSpec Targets() {
-  return {
-      .name = "targets",
-      .type = ParamType::kStringList,
-      .description =
-          "Globs over names of nodes or of weight initializers; only matching layers are touched.",
-      .default_value = std::vector<std::string>{}};
-}
-
-ParamSpec Skip() {
-  return {
-      .name = "skip",
-      .type = ParamType::kStringList,
-      .description =
-          "Globs over names of nodes or of weight initializers; matching layers are left alone, "
-          "even when targeted.",
-      .default_value = std::vector<std::string>{}};
-}
 
 MethodSpec PruneWeights() {
   return {
@@ -95,54 +77,6 @@ MethodSpec LowRank() {
                Skip()},
           .exclusive = {{.names = {"rank", "energy", "parameter_ratio"}, .required = false}},
           .only_with = {}};
-}
-
-MethodSpec QuantizeWeights() {
-  return {
-      .name = "quantize_weights",
-      .description = "Stores weights as k-bit integers with scales.",
-      .params = {{.name = "bits",
-                  .type = ParamType::kInt,
-                  .description = "Bits per weight.",
-                  .unit = "bits",
-                  .minimum = 2,
-                  .maximum = 8,
-                  .default_value = int64_t{8}},
-                 {.name = "granularity",
-                  .type = ParamType::kString,
-                  .description = "What shares one scale.",
-                  .choices = {"tensor", "channel", "group"},
-                  .default_value = std::string("channel")},
-                 {.name = "group_size",
-                  .type = ParamType::kInt,
-                  .description = "Consecutive inputs of a channel that share a scale.",
-                  .unit = "weights",
-                  .minimum = 16,
-                  .maximum = 256,
-                  .int_choices = {16, 32, 64, 128, 256},
-                  .default_value = int64_t{32}},
-                 {.name = "symmetric",
-                  .type = ParamType::kBool,
-                  .description = "Zero point 0, or one of its own for each scale.",
-                  .default_value = true},
-                 {.name = "clip",
-                  .type = ParamType::kString,
-                  .description =
-                      "Range: the largest magnitude, or the shrunk one of least squared error.",
-                  .choices = {"none", "mse"},
-                  .default_value = std::string("mse")},
-                 {.name = "keep_small",
-                  .type = ParamType::kDouble,
-                  .description =
-                      "The smallest layers that together hold at most this fraction of all weights "
-                      "stay float.",
-                  .minimum = 0,
-                  .maximum = 1,
-                  .default_value = 0.02},
-                 Targets(),
-                 Skip()},
-      .exclusive = {},
-      .only_with = {{.name = "group_size", .other = "granularity", .value = "group"}}};
 }
 
 MethodSpec Fp16() {
@@ -215,7 +149,8 @@ const ParamSpec* MethodSpec::Find(absl::string_view param) const {
 
 std::span<const MethodSpec> Catalogue() {
   static const std::vector<MethodSpec>* methods =
-      new std::vector<MethodSpec>{PruneWeights(), LowRank(), QuantizeWeights(), Fp16()};
+      new std::vector<MethodSpec>{PruneWeights(), LowRank(), QuantizeWeights(),
+                                  QuantizeActivations(), Fp16()};
   return *methods;
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/file_error.h"
+#include "common/recipe/catalogue.h"
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
 #include "common/status_macros.h"
@@ -169,8 +170,11 @@ absl::Status CompressRun::ReadRecipe() {
 }
 
 absl::Status CompressRun::EvaluateOutput() {
-  if (data_ == nullptr) {
-    if (!report_.datasets.empty()) {
+  if (data_ == nullptr || !data_->has_test()) {
+    if (data_ != nullptr) {
+      report_.warnings.insert(report_.warnings.end(), data_->warnings().begin(),
+                              data_->warnings().end());
+    } else if (!report_.datasets.empty()) {
       report_.notes.push_back(
           "no step of this recipe uses data, and the recipe asks for no "
           "evaluation; the datasets were not read");
@@ -209,7 +213,15 @@ absl::Status CompressRun::ReadInput() {
   RETURN_IF_ERROR(CheckTargets(report_.recipe, FindWeights(model_)));
   original_ = CloneModel(model_);
   ASSIGN_OR_RETURN(data_, EvaluationData::Open(request_.datasets, report_.recipe, original_));
-  RETURN_IF_ERROR(CheckConstraints(report_.constraints, data_ != nullptr));
+  RETURN_IF_ERROR(CheckConstraints(report_.constraints, data_ != nullptr && data_->has_test()));
+  for (const Step& step : report_.recipe.steps) {
+    if (CalibrationUse(step) == DataUse::kRequired &&
+        (data_ == nullptr || data_->calibration() == nullptr)) {
+      return WithReason(absl::InvalidArgumentError(absl::StrCat(
+                            step.method, " needs calibration data: give some with --data FILE")),
+                        "INVALID_DATASET");
+    }
+  }
   file_constants_ = LargeBorrowedConstants(original_);
   if (!request_.scratch_folder.empty()) {
     model_.scratch = std::make_shared<Scratch>(request_.scratch_folder,
@@ -268,7 +280,8 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
                     Tell(index, step.method, from + (to - from) * within, message);
                   },
                   [this] { return hooks_.cancelled && hooks_.cancelled(); },
-                  record.outcome};
+                  record.outcome,
+                  data_ == nullptr ? nullptr : data_->calibration()};
   RETURN_IF_ERROR(ModelError(method->apply(ctx)));
   RemoveUnusedConstants(model_);
   const absl::Status valid = VerifyModel(model_);

@@ -52,20 +52,35 @@ absl::StatusOr<std::unique_ptr<EvaluationData>> EvaluationData::Open(
     if (dataset.path.empty()) continue;
     files.push_back({dataset.role, dataset.name, dataset.sha256, dataset.path});
   }
-  if (files.empty() || GetString(SectionOf(recipe, "evaluate"), "task") == "none") return data;
+  const Step section = SectionOf(recipe, "evaluate");
   DataNeeds needs;
-  needs.calibration = false;
+  needs.test = GetString(section, "task") != "none";
   needs.train = false;
+  needs.calibration =
+      std::any_of(recipe.steps.begin(), recipe.steps.end(),
+                  [](const Step& step) { return CalibrationUse(step) != DataUse::kNone; });
+  if (files.empty() || !(needs.test || needs.calibration)) return data;
   data.reset(new EvaluationData);
   absl::StatusOr<DataPlan> plan = OpenData(files, recipe, model, needs);
   if (!plan.ok()) return DataError(plan.status());
   data->plan_ = *std::move(plan);
+  data->warnings_ = data->plan_.warnings;
+  if (data->plan_.calibration) {
+    data->calibration_.emplace(&*data->plan_.calibration, GetInt(section, "batch_size"));
+  }
+  if (!needs.test) return data;
   if (!data->plan_.test) {
+    // A step that calibrates may be all that the data are for.
+    if (data->calibration_) {
+      data->warnings_.push_back(
+          "none of the datasets serves as test data (--data test=FILE): the models were not "
+          "measured on any");
+      return data;
+    }
     return DataError(absl::InvalidArgumentError(
         "none of the datasets serves as test data: give one with --data test=FILE"));
   }
   data->test_ = &*data->plan_.test;
-  data->warnings_ = data->plan_.warnings;
   RETURN_IF_ERROR(data->ChooseTask(recipe));
   return data;
 }

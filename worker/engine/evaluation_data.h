@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/recipe/recipe.h"
+#include "worker/engine/data/calibration_data.h"
 #include "worker/engine/data/data_plan.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/evaluate/evaluation.h"
@@ -20,10 +21,16 @@ namespace lathe::engine {
 
 class EvaluationData {
  public:
-  // Opens the datasets that have a path; nullptr when there are none, or the recipe says
-  // `evaluate: {task: none}`. INVALID_ARGUMENT with reason INVALID_DATASET.
+  // Opens the datasets that have a path; nullptr when there are none, or nothing uses them: the
+  // recipe says `evaluate: {task: none}` and has no step that calibrates. INVALID_ARGUMENT with
+  // reason INVALID_DATASET.
   static absl::StatusOr<std::unique_ptr<EvaluationData>> Open(
       const std::vector<InputDataset>& datasets, const Recipe& recipe, const Model& model);
+
+  // Whether there is a test split: Batches, metrics and examples are for it.
+  bool has_test() const { return test_ != nullptr; }
+  // For steps that learn from data; nullptr when no step of the recipe does.
+  const CalibrationData* calibration() const { return calibration_ ? &*calibration_ : nullptr; }
 
   // Reads the test split from its start; borrows this.
   absl::StatusOr<NextBatch> Batches() const;
@@ -38,6 +45,7 @@ class EvaluationData {
 
   DataPlan plan_;
   const DataSplit* test_ = nullptr;
+  std::optional<CalibrationData> calibration_;
   int64_t batch_size_ = 0;
   PairedOptions metrics_;
   std::vector<std::string> warnings_;

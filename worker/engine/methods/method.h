@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "common/recipe/recipe.h"
+#include "worker/engine/data/calibration_data.h"
 #include "worker/engine/graph/model.h"
 #include "worker/engine/tensor/parallel.h"
 
@@ -54,6 +55,9 @@ struct StepContext {
   // True when the job was cancelled: return CANCELLED soon.
   std::function<bool()> cancelled;
   StepOutcome& outcome;
+  // Examples for steps that use them (CalibrationUse of common/recipe/catalogue.h); nullptr: none
+  // were given.
+  const CalibrationData* calibration = nullptr;
 };
 
 // A method changes ctx.model in place and fills ctx.outcome with one entry for every weight

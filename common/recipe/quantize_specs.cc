@@ -1,0 +1,160 @@
+// The methods that quantize.
+#include "common/recipe/method_specs.h"
+
+namespace lathe {
+
+ParamSpec Targets() {
+  return {
+      .name = "targets",
+      .type = ParamType::kStringList,
+      .description =
+          "Globs over names of nodes or of weight initializers; only matching layers are touched.",
+      .default_value = std::vector<std::string>{}};
+}
+
+ParamSpec Skip() {
+  return {
+      .name = "skip",
+      .type = ParamType::kStringList,
+      .description =
+          "Globs over names of nodes or of weight initializers; matching layers are left alone, "
+          "even when targeted.",
+      .default_value = std::vector<std::string>{}};
+}
+
+MethodSpec QuantizeWeights() {
+  return {
+      .name = "quantize_weights",
+      .description = "Stores weights as k-bit integers with scales.",
+      .params = {{.name = "bits",
+                  .type = ParamType::kInt,
+                  .description = "Bits per weight.",
+                  .unit = "bits",
+                  .minimum = 2,
+                  .maximum = 8,
+                  .default_value = int64_t{8}},
+                 {.name = "granularity",
+                  .type = ParamType::kString,
+                  .description = "What shares one scale.",
+                  .choices = {"tensor", "channel", "group"},
+                  .default_value = std::string("channel")},
+                 {.name = "group_size",
+                  .type = ParamType::kInt,
+                  .description = "Consecutive inputs of a channel that share a scale.",
+                  .unit = "weights",
+                  .minimum = 16,
+                  .maximum = 256,
+                  .int_choices = {16, 32, 64, 128, 256},
+                  .default_value = int64_t{32}},
+                 {.name = "symmetric",
+                  .type = ParamType::kBool,
+                  .description = "Zero point 0, or one of its own for each scale.",
+                  .default_value = true},
+                 {.name = "clip",
+                  .type = ParamType::kString,
+                  .description =
+                      "Range: the largest magnitude, or the shrunk one of least squared error.",
+                  .choices = {"none", "mse"},
+                  .default_value = std::string("mse")},
+                 {.name = "keep_small",
+                  .type = ParamType::kDouble,
+                  .description =
+                      "The smallest layers that together hold at most this fraction of all weights "
+                      "stay float.",
+                  .minimum = 0,
+                  .maximum = 1,
+                  .default_value = 0.02},
+                 Targets(),
+                 Skip()},
+      .exclusive = {},
+      .only_with = {{.name = "group_size", .other = "granularity", .value = "group"}}};
+}
+
+MethodSpec QuantizeActivations() {
+  return {
+      .name = "quantize_activations",
+      .description =
+          "Runs layers in integers where a stock ONNX Runtime runs them faster so, and the error "
+          "stays in bounds; the other weights are stored in 8 bits.",
+      .params =
+          {{.name = "mode",
+            .type = ParamType::kString,
+            .description =
+                "static: ranges from calibration data; dynamic: ranges of each run, for matrix "
+                "products; auto: for each layer what fits it best.",
+            .choices = {"auto", "static", "dynamic"},
+            .default_value = std::string("auto")},
+           {.name = "bits",
+            .type = ParamType::kInt,
+            .description = "Bits of activations; 16 is accurate and not fast.",
+            .unit = "bits",
+            .minimum = 8,
+            .maximum = 16,
+            .int_choices = {8, 16},
+            .default_value = int64_t{8}},
+           {.name = "calibration",
+            .type = ParamType::kString,
+            .description = "How a range is told from the values seen.",
+            .choices = {"minmax", "percentile", "entropy", "mse", "moving_average"},
+            .default_value = std::string("mse")},
+           {.name = "percentile",
+            .type = ParamType::kDouble,
+            .description = "Share of the values that the range covers.",
+            .unit = "%",
+            .minimum = 50,
+            .maximum = 100,
+            .minimum_open = true,
+            .default_value = 99.99},
+           {.name = "symmetric",
+            .type = ParamType::kBool,
+            .description = "Whether the zero point of activations lies in the middle.",
+            .default_value = false},
+           {.name = "per_channel",
+            .type = ParamType::kBool,
+            .description = "A scale for each output channel of a weight, or one for all.",
+            .default_value = true},
+           {.name = "smooth",
+            .type = ParamType::kString,
+            .description = "SmoothQuant: moves outliers of activations into weights; auto: where "
+                           "it lowers the error.",
+            .choices = {"auto", "off"},
+            .default_value = std::string("auto")},
+           {.name = "equalize",
+            .type = ParamType::kBool,
+            .description = "Evens out the channels of neighbouring layers first.",
+            .default_value = false},
+           {.name = "bias_correction",
+            .type = ParamType::kBool,
+            .description = "Takes the mean error of each channel out of the bias.",
+            .default_value = true},
+           {.name = "keep_float",
+            .type = ParamType::kStringList,
+            .description =
+                "auto: the fewest layers that keep the error in bounds stay float; none: no layer "
+                "does; or globs over the layers that do.",
+            .default_value = std::vector<std::string>{"auto"}},
+           {.name = "min_sqnr_db",
+            .type = ParamType::kDouble,
+            .description = "Least signal-to-noise ratio of the outputs on held-back calibration "
+                           "examples, for keep_float: auto.",
+            .unit = "dB",
+            .minimum = 0,
+            .maximum = 120,
+            .default_value = 20.0},
+           {.name = "target",
+            .type = ParamType::kString,
+            .description = "Processor that the result is made for; portable: exact on all.",
+            .choices = {"portable", "vnni", "avx2", "arm", "npu", "microcontroller"},
+            .default_value = std::string("portable")},
+           Targets(),
+           Skip()},
+      .exclusive = {},
+      .only_with = {{.name = "percentile", .other = "calibration", .value = "percentile"}}};
+}
+
+DataUse CalibrationUse(const Step& step) {
+  if (step.method != "quantize_activations") return DataUse::kNone;
+  return GetString(step, "mode") == "static" ? DataUse::kRequired : DataUse::kOptional;
+}
+
+}  // namespace lathe
