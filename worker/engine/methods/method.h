@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "common/recipe/recipe.h"
 #include "worker/engine/data/calibration_data.h"
+#include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/model.h"
 #include "worker/engine/tensor/parallel.h"
 
@@ -58,6 +59,9 @@ struct StepContext {
   // Examples for steps that use them (CalibrationUse of common/recipe/catalogue.h); nullptr: none
   // were given.
   const CalibrationData* calibration = nullptr;
+  // Empty, or why this weight is to be left alone beside what the step itself says; "": it is not.
+  // For steps that other steps are made of.
+  std::function<std::string(const Weight&)> veto = nullptr;
 };
 
 // A method changes ctx.model in place and fills ctx.outcome with one entry for every weight
@@ -76,6 +80,7 @@ const Method* FindMethodImpl(const std::string& name);
 absl::Status ApplyPruneWeights(StepContext& ctx);
 absl::Status ApplyLowRank(StepContext& ctx);
 absl::Status ApplyQuantizeWeights(StepContext& ctx);
+absl::Status ApplyQuantizeActivations(StepContext& ctx);
 absl::Status ApplyFp16(StepContext& ctx);
 
 }  // namespace lathe::engine

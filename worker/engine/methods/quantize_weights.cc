@@ -75,7 +75,7 @@ class Quantizer {
       const Weight& weight = weights[i];
       RETURN_IF_ERROR(StartLayer(ctx_, i, weights.size(), weight.name));
       LayerOutcome outcome = NewOutcome(weight);
-      outcome.skipped_reason = ReasonToSkip(weight, ctx_.step);
+      outcome.skipped_reason = Reason(weight);
       if (outcome.skipped_reason.empty() && small.count(i) != 0) {
         outcome.skipped_reason = absl::StrCat(
             "among the smallest layers, which together hold at most ",
@@ -91,6 +91,11 @@ class Quantizer {
   }
 
  private:
+  std::string Reason(const Weight& weight) const {
+    std::string reason = ReasonToSkip(weight, ctx_.step);
+    return reason.empty() && ctx_.veto ? ctx_.veto(weight) : reason;
+  }
+
   // Only when there is something to quantize; a model that cannot be lifted gets 8-bit containers.
   void LiftForInt4() {
     bool any = false;
@@ -116,7 +121,7 @@ class Quantizer {
     std::vector<size_t> candidates;
     double total = 0;
     for (size_t i = 0; i < weights.size(); ++i) {
-      if (!ReasonToSkip(weights[i], ctx_.step).empty()) continue;
+      if (!Reason(weights[i]).empty()) continue;
       candidates.push_back(i);
       total += static_cast<double>(weights[i].size());
     }

@@ -7,6 +7,7 @@ std::span<const Method> MethodTable() {
       {"prune_weights", ApplyPruneWeights},
       {"low_rank", ApplyLowRank},
       {"quantize_weights", ApplyQuantizeWeights},
+      {"quantize_activations", ApplyQuantizeActivations},
       {"fp16", ApplyFp16},
   };
   return kMethods;

@@ -1,0 +1,354 @@
+// Activation quantization: A' = Q_k(A) with ranges from calibration data (static) or of each run
+// (dynamic), together with int8 weights, in forms that a stock ONNX Runtime computes in integers
+// (passes/emit_integers.h). Weights of layers that stay float are stored in 8 bits.
+//
+// Which layers: methods/integer_search.h. With nothing set the result is no larger, no slower by
+// the estimate of methods/integer_cost.h, and within `min_sqnr_db` of the original on examples that
+// the ranges were not taken from. What could not be had is float, and the report says why.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/recipe/catalogue.h"
+#include "common/status_macros.h"
+#include "worker/engine/calibrate/collect.h"
+#include "worker/engine/calibrate/output_noise.h"
+#include "worker/engine/graph/clone.h"
+#include "worker/engine/graph/edit.h"
+#include "worker/engine/methods/bias_correction.h"
+#include "worker/engine/methods/integer_cost.h"
+#include "worker/engine/methods/integer_planner.h"
+#include "worker/engine/methods/integer_search.h"
+#include "worker/engine/methods/layer_outcome.h"
+#include "worker/engine/methods/method.h"
+#include "worker/engine/methods/safe_weights.h"
+#include "worker/engine/passes/emit_integers.h"
+#include "worker/engine/passes/fold_batch_norm.h"
+#include "worker/engine/passes/integer_units.h"
+#include "worker/engine/passes/upgrade_opset.h"
+
+namespace lathe::engine {
+namespace {
+
+constexpr int64_t kOpset = 13;            // DequantizeLinear along an axis
+constexpr int64_t kOpsetWith16Bits = 21;  // QuantizeLinear to 16 bits
+constexpr int64_t kMostNoiseExamples = 128;
+
+RangeMethod MethodByName(const std::string& name) {
+  if (name == "minmax") return RangeMethod::kMinMax;
+  if (name == "percentile") return RangeMethod::kPercentile;
+  if (name == "entropy") return RangeMethod::kEntropy;
+  if (name == "moving_average") return RangeMethod::kMovingAverage;
+  return RangeMethod::kMse;
+}
+
+class ActivationQuantizer {
+ public:
+  explicit ActivationQuantizer(StepContext& ctx)
+      : ctx_(ctx), mode_(GetString(ctx.step, "mode")), target_(GetString(ctx.step, "target")) {
+    const bool simple = target_ == "npu" || target_ == "microcontroller";
+    options_.range.method = MethodByName(GetString(ctx.step, "calibration"));
+    options_.range.percentile = GetDouble(ctx.step, "percentile");
+    options_.range.bits = static_cast<int>(GetInt(ctx.step, "bits"));
+    options_.range.symmetric = GetBool(ctx.step, "symmetric") || simple;
+    options_.powers_of_two = target_ == "npu";
+    options_.weights.per_channel = GetBool(ctx.step, "per_channel") && target_ != "npu";
+    options_.weights.powers_of_two = target_ == "npu";
+    options_.weights.safe_pairs = target_ == "portable" || target_ == "avx2";
+    const std::vector<std::string> keep = GetStrings(ctx.step, "keep_float");
+    automatic_ = keep.size() == 1 && keep[0] == "auto";
+    if (!automatic_ && !(keep.size() == 1 && keep[0] == "none")) keep_float_ = keep;
+  }
+
+  absl::Status Go() {
+    {
+      const std::vector<Weight> weights = FindWeights(ctx_.model);
+      NoteUnmatchedTargets(ctx_, weights);
+      for (const Weight& weight : weights) start_.push_back(NewOutcome(weight));
+    }
+    Model original = CloneModel(ctx_.model);
+    if (mode_ != "dynamic" && ctx_.calibration == nullptr) {
+      Note(
+          "no calibration data were given (--data FILE): ranges of activations are not known, so "
+          "only weights are quantized; `mode: dynamic` needs no data, and is then not checked");
+      return WeightsAlone("no calibration data");
+    }
+    RETURN_IF_ERROR(Prepare());
+    weights_ = FindWeights(ctx_.model);
+    units_ = FindIntegerUnits(ctx_.model, weights_);
+    if (ctx_.calibration == nullptr) return DynamicUnchecked();
+    const absl::Status seen = See(original);
+    if (absl::IsUnimplemented(seen) && mode_ != "static") {
+      Note(
+          absl::StrCat("only weights are quantized, since the engine cannot run the model on the "
+                       "calibration data: ",
+                       seen.message()));
+      return WeightsAlone("the model cannot be run");
+    }
+    RETURN_IF_ERROR(seen);
+    RETURN_IF_ERROR(ProtectWeights());
+    RETURN_IF_ERROR(Choose());
+    return Apply();
+  }
+
+ private:
+  void Note(std::string note) { ctx_.outcome.notes.push_back(std::move(note)); }
+
+  // The float model in the form that integers are put into.
+  absl::Status Prepare() {
+    const int64_t wanted = options_.range.bits == 16 ? kOpsetWith16Bits : kOpset;
+    const int64_t opset = ctx_.model.OpsetVersion("");
+    if (opset < wanted) {
+      const absl::Status lifted = UpgradeOpset(ctx_.model, wanted, &ctx_.outcome.notes);
+      if (lifted.ok()) {
+        Note(absl::StrCat("opset lifted from ", opset, " to ", wanted, ": integer layers need it"));
+      } else {
+        opset_reason_ = absl::StrCat("the model's opset ", opset, " cannot be lifted to ", wanted,
+                                     ": ", lifted.message());
+        Note(opset_reason_);
+      }
+    }
+    ForEachView(ctx_.model, FoldBatchNorm);
+    return absl::OkStatus();
+  }
+
+  absl::Status See(const Model& original) {
+    CollectRequest request;
+    request.model = &ctx_.model;
+    for (const IntegerUnit& unit : units_) {
+      request.values.insert(unit.inputs.begin(), unit.inputs.end());
+      request.values.insert(unit.results.begin(), unit.results.end());
+      if (unit.kind == UnitKind::kConv) request.channel_axes[unit.inputs[0]] = 1;
+      if (unit.kind == UnitKind::kGemm || unit.kind == UnitKind::kMatMul) {
+        request.channel_axes[unit.inputs[0]] = -1;
+      }
+    }
+    request.cancelled = ctx_.cancelled;
+    request.progress = [this](int64_t examples) {
+      const double share =
+          static_cast<double>(examples) / static_cast<double>(ctx_.calibration->examples());
+      ctx_.progress(0.2 * std::min(1.0, share),
+                    absl::StrCat("calibrating (", examples, " of ", ctx_.calibration->examples(),
+                                 " examples)"));
+    };
+    ASSIGN_OR_RETURN(const CalibrationData::Next fit,
+                     ctx_.calibration->Read(CalibrationData::Part::kFit));
+    ASSIGN_OR_RETURN(seen_, Collect(request, fit));
+    ASSIGN_OR_RETURN(const CalibrationData::Next held,
+                     ctx_.calibration->Read(CalibrationData::Part::kHeldBack));
+    ASSIGN_OR_RETURN(OutputNoise noise,
+                     OutputNoise::Make(original, held, kMostNoiseExamples, ctx_.cancelled));
+    noise_.emplace(std::move(noise));
+    Note(absl::StrCat(
+        "ranges from ", seen_.examples, " examples; errors measured on ", noise_->examples(),
+        ctx_.calibration->held_back() ? " others" : " (the same: there are no more)"));
+    cost_.emplace(ctx_.model, units_, weights_, seen_);
+    planner_.emplace(units_, seen_, *cost_, options_);
+    return absl::OkStatus();
+  }
+
+  // Weights that 8 bits alone would harm too much stay float throughout.
+  absl::Status ProtectWeights() {
+    if (!automatic_) return absl::OkStatus();
+    ASSIGN_OR_RETURN(
+        unsafe_weights_,
+        FindUnsafeWeights(ctx_, *noise_, GetDouble(ctx_.step, "min_sqnr_db") + kWeightMarginDb));
+    return absl::OkStatus();
+  }
+
+  absl::Status Choose() {
+    SearchRequest request;
+    request.model = &ctx_.model;
+    request.units = &units_;
+    request.cost = &*cost_;
+    request.planner = &*planner_;
+    request.noise = &*noise_;
+    request.allow_static = mode_ != "dynamic" && opset_reason_.empty();
+    request.allow_dynamic = mode_ != "static" && opset_reason_.empty() && options_.range.bits == 8;
+    request.prefer_speed = automatic_;
+    request.keep_in_bounds = automatic_;
+    request.min_sqnr_db = GetDouble(ctx_.step, "min_sqnr_db");
+    request.parallel = &ctx_.parallel;
+    request.cancelled = ctx_.cancelled;
+    request.progress = [this](double fraction, const std::string& message) {
+      ctx_.progress(0.3 + 0.6 * fraction, message);
+    };
+    for (const IntegerUnit& unit : units_) request.fixed_float.push_back(StaysFloat(unit));
+    request.build = [this](const IntegerPlan& plan) { return Build(plan, nullptr); };
+    ASSIGN_OR_RETURN(chosen_, SearchIntegers(request));
+    for (const std::string& note : chosen_.notes) Note(note);
+    return absl::OkStatus();
+  }
+
+  bool StaysFloat(const IntegerUnit& unit) const {
+    if (unit.weight < 0) return Matches(unit, keep_float_);
+    const Weight& weight = weights_[static_cast<size_t>(unit.weight)];
+    return !ReasonToSkip(weight, ctx_.step).empty() || Matches(unit, keep_float_) ||
+           unsafe_weights_.count(weight.name) != 0;
+  }
+  bool Matches(const IntegerUnit& unit, const std::vector<std::string>& globs) const {
+    if (globs.empty()) return false;
+    if (unit.weight >= 0) return Selected(weights_[static_cast<size_t>(unit.weight)], globs, {});
+    return std::any_of(globs.begin(), globs.end(),
+                       [&](const std::string& glob) { return GlobMatch(glob, unit.name); });
+  }
+
+  // A whole candidate: integers as planned, all other weights in 8 bits.
+  absl::StatusOr<Model> Build(const IntegerPlan& plan, StepOutcome* outcome) {
+    Model model = CloneModel(ctx_.model);
+    RETURN_IF_ERROR(Rewrite(model, plan, outcome));
+    return model;
+  }
+
+  absl::Status Rewrite(Model& model, const IntegerPlan& plan, StepOutcome* outcome) {
+    ASSIGN_OR_RETURN(std::vector<EmittedWeight> emitted,
+                     EmitIntegers(model, units_, plan, ctx_.parallel));
+    RemoveUnusedConstants(model);
+    if (outcome != nullptr) emitted_ = std::move(emitted);
+    return StoreWeightsIn8Bits(ctx_, model, unsafe_weights_, outcome);
+  }
+
+  absl::Status Apply() {
+    IntegerPlan plan = planner_->Plan(chosen_.forms);
+    double sqnr_db = chosen_.sqnr_db;
+    const bool any = std::any_of(chosen_.forms.begin(), chosen_.forms.end(),
+                                 [](UnitForm form) { return form != UnitForm::kFloat; });
+    if (any && GetBool(ctx_.step, "bias_correction")) {
+      ASSIGN_OR_RETURN(plan.corrections,
+                       BiasCorrections(units_, weights_, plan, seen_, ctx_.parallel));
+      ASSIGN_OR_RETURN(const Model corrected, Build(plan, nullptr));
+      ASSIGN_OR_RETURN(const std::vector<double> ratios,
+                       noise_->Ratios(corrected, noise_->batches()));
+      if (WorstDb(ratios) > sqnr_db) {
+        sqnr_db = WorstDb(ratios);
+        Note("biases corrected for the mean error of rounded weights");
+      } else {
+        plan.corrections.clear();
+      }
+    }
+    RETURN_IF_ERROR(Rewrite(ctx_.model, plan, &ctx_.outcome));
+    if (any) {
+      Note(
+          absl::StrFormat("outputs at %.1f dB SQNR on held-back examples; about %.2f times as "
+                          "fast as float in ONNX Runtime (an estimate)",
+                          sqnr_db, chosen_.speedup));
+    }
+    Report();
+    return absl::OkStatus();
+  }
+
+  // Data-free: every matrix product, nothing measured.
+  absl::Status DynamicUnchecked() {
+    Note("no calibration data were given (--data FILE): the error was not measured");
+    IntegerPlan plan;
+    plan.weights = options_.weights;
+    chosen_.reasons.assign(units_.size(), "");
+    chosen_.alone_db.assign(units_.size(), std::nullopt);
+    for (size_t u = 0; u < units_.size(); ++u) {
+      const IntegerUnit& unit = units_[u];
+      const bool product = unit.kind == UnitKind::kGemm || unit.kind == UnitKind::kMatMul;
+      const bool taken =
+          product && unit.not_static.empty() && !StaysFloat(unit) && opset_reason_.empty();
+      plan.forms.push_back(taken ? UnitForm::kDynamic : UnitForm::kFloat);
+      if (!taken) {
+        chosen_.reasons[u] = !unit.not_static.empty() ? unit.not_static
+                             : !product               ? "dynamic ranges make convolutions slower"
+                                                      : "left float as asked";
+      }
+    }
+    chosen_.forms = plan.forms;
+    RETURN_IF_ERROR(Rewrite(ctx_.model, plan, &ctx_.outcome));
+    Report();
+    return absl::OkStatus();
+  }
+
+  absl::Status WeightsAlone(const std::string& why) {
+    RETURN_IF_ERROR(StoreWeightsIn8Bits(ctx_, ctx_.model, {}, &ctx_.outcome));
+    for (LayerOutcome& layer : ctx_.outcome.layers) {
+      if (layer.skipped_reason.empty()) {
+        absl::StrAppend(&layer.scheme, ", arithmetic in float: ", why);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // The outcomes of the 8-bit step, with what became of integer layers put in.
+  void Report() {
+    std::map<std::string, LayerOutcome> made;
+    std::map<std::string, const LayerOutcome*> start;
+    for (const LayerOutcome& outcome : start_) start[outcome.name] = &outcome;
+    for (const EmittedWeight& emitted : emitted_) {
+      const IntegerUnit& unit = units_[emitted.unit];
+      LayerOutcome outcome;
+      outcome.name = unit.name;
+      const auto before = start.find(unit.name);
+      if (before != start.end()) outcome = *before->second;
+      const bool is_static = chosen_.forms[emitted.unit] == UnitForm::kStatic;
+      outcome.scheme = absl::StrCat(
+          "int8 arithmetic, ", is_static ? "static" : "dynamic", " ",
+          is_static ? absl::StrCat(options_.range.bits, "-bit") : "8-bit", " activations, weights ",
+          options_.weights.per_channel ? "per channel" : "per tensor",
+          emitted.repaired_channels > 0
+              ? absl::StrCat(", ", emitted.repaired_channels, " channels made safe for AVX2")
+              : "");
+      outcome.bits = 8;
+      outcome.bytes_after = emitted.bytes;
+      outcome.skipped_reason.clear();
+      outcome.not_applicable = false;
+      SetError(outcome, emitted.squared_error, emitted.squared_norm);
+      made[unit.name] = std::move(outcome);
+    }
+    std::map<std::string, std::string> reasons;
+    for (size_t u = 0; u < units_.size(); ++u) {
+      if (units_[u].Linear()) reasons[units_[u].name] = chosen_.reasons[u];
+    }
+    std::vector<LayerOutcome> layers;
+    std::map<std::string, LayerOutcome> stored;
+    for (LayerOutcome& layer : ctx_.outcome.layers) stored[layer.name] = std::move(layer);
+    for (const LayerOutcome& first : start_) {
+      const auto integer = made.find(first.name);
+      if (integer != made.end()) {
+        layers.push_back(std::move(integer->second));
+        continue;
+      }
+      const auto found = stored.find(first.name);
+      LayerOutcome layer = found != stored.end() ? std::move(found->second) : first;
+      const auto reason = reasons.find(first.name);
+      if (layer.skipped_reason.empty() && reason != reasons.end() && !reason->second.empty()) {
+        absl::StrAppend(&layer.scheme, ", arithmetic in float: ", reason->second);
+      }
+      layers.push_back(std::move(layer));
+    }
+    ctx_.outcome.layers = std::move(layers);
+  }
+
+  StepContext& ctx_;
+  const std::string mode_;
+  const std::string target_;
+  IntegerOptions options_;
+  bool automatic_ = true;
+  std::vector<std::string> keep_float_;
+  std::string opset_reason_;
+  std::vector<LayerOutcome> start_;  // every layer, before anything was done
+  std::vector<Weight> weights_;
+  std::vector<IntegerUnit> units_;
+  Collected seen_;
+  std::optional<OutputNoise> noise_;
+  std::optional<IntegerCost> cost_;
+  std::optional<IntegerPlanner> planner_;
+  std::set<std::string> unsafe_weights_;  // by name
+  SearchResult chosen_;
+  std::vector<EmittedWeight> emitted_;
+};
+
+}  // namespace
+
+absl::Status ApplyQuantizeActivations(StepContext& ctx) { return ActivationQuantizer(ctx).Go(); }
+
+}  // namespace lathe::engine
