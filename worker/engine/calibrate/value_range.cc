@@ -55,8 +55,8 @@ ValueRange Percentile(const LogHistogram& histogram, double percentile, bool sym
 // Tries shrink ratios for one end, then the other, until neither moves.
 ValueRange LeastError(const LogHistogram& histogram, ValueRange range, int bits, bool symmetric) {
   const std::vector<LogHistogram::Bin> bins = histogram.Bins();
-  constexpr int kRatios = 48;      // from 1 down to about 0.02
-  constexpr double kRatio = 0.92;  // each of the one before
+  constexpr int kRatios = 96;      // from 1 down to about 0.02
+  constexpr double kRatio = 0.96;  // each of the one before
   double best = ExpectedSquaredError(bins, range, bits);
   const ValueRange full = range;
   const auto improve = [&](bool low, bool high) {
@@ -196,17 +196,22 @@ void ValueStatistics::Add(std::span<const float> values, int64_t examples) {
 
 double ExpectedSquaredError(std::span<const LogHistogram::Bin> bins, const ValueRange& range,
                             int bits) {
-  const double step = (range.high - range.low) / static_cast<double>((int64_t{1} << bits) - 1);
+  const auto steps = static_cast<double>((int64_t{1} << bits) - 1);
+  const double step = (range.high - range.low) / steps;
   if (!(step > 0)) return INFINITY;
+  // Zero is a level, so the ends of the range as a rule are none.
+  const double below = std::nearbyint(-range.low / step);
+  const double bottom = -below * step;
+  const double top = (steps - below) * step;
   double sum = 0;
   double count = 0;
   for (const auto& bin : bins) {
     const double middle = (bin.low + bin.high) / 2;
     double error = 0;
-    if (middle > range.high) {
-      error = (middle - range.high) * (middle - range.high);
-    } else if (middle < range.low) {
-      error = (middle - range.low) * (middle - range.low);
+    if (middle > top) {
+      error = (middle - top) * (middle - top);
+    } else if (middle < bottom) {
+      error = (middle - bottom) * (middle - bottom);
     } else if (bin.high - bin.low > step / 2) {
       error = step * step / 12;  // the bin's values lie anywhere between two steps
     } else {

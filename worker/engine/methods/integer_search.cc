@@ -15,6 +15,8 @@ namespace {
 
 // A layer must gain this share of its own time, or it stays float: estimates are not that good.
 constexpr double kLeastGain = 0.03;
+// Ranges of each run are worth this share of a product's float time.
+constexpr double kDynamicWorth = 0.06;
 // The model as a whole must gain this much.
 constexpr double kLeastSpeedup = 1.03;
 // Measured on some hundred examples at most, the noise on others may be this much more.
@@ -174,7 +176,8 @@ class Search {
         if (item.form == UnitForm::kStatic && item.can_dynamic) {
           const double with_static = Time();
           item.form = UnitForm::kDynamic;
-          if (Time() > with_static + 0.02 * MacsOf(item) / 46) item.form = UnitForm::kStatic;
+          if (Time() > with_static + kDynamicWorth * MacsOf(item) / 46)
+            item.form = UnitForm::kStatic;
         }
         if (!r_.prefer_speed || item.form == UnitForm::kFloat) continue;
         const double with_it = Time();

@@ -68,6 +68,9 @@ TEST(Recipe, EveryDefaultIsValid) {
     }
     if (method.name == "prune_weights") step.params["sparsity"] = 0.5;
     if (method.name == "quantize_weights") step.params["granularity"] = std::string("group");
+    if (method.name == "quantize_activations") {
+      step.params["calibration"] = std::string("percentile");
+    }
     Recipe recipe;
     recipe.steps.push_back(step);
     EXPECT_TRUE(ValidateRecipe(recipe).empty()) << method.name;

@@ -14,6 +14,7 @@
 namespace lathe::engine {
 namespace {
 
+using testing::AddInitializer;
 using testing::AddInput;
 using testing::AddNode;
 using testing::AddOutput;
@@ -21,8 +22,8 @@ using testing::AddWeight;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using testing::NewModel;
+using ::testing::Not;
 using testing::OpTypes;
 using testing::RunPlainly;
 
@@ -31,11 +32,12 @@ IntegerPlan PlanAll(const std::vector<IntegerUnit>& units, UnitForm form = UnitF
   IntegerPlan plan;
   for (const IntegerUnit& unit : units) {
     plan.forms.push_back(unit.not_static.empty() ? form : UnitForm::kFloat);
-    for (const auto* names : {&unit.inputs, &unit.results}) {
-      for (const std::string& name : *names) {
-        const bool clamped = !unit.absorbed.empty() && name == unit.result();
-        plan.ranges[name] = MakeIntegerRange(clamped ? 0 : -16, 16, 8, false, false);
-      }
+    // What a Relu gave begins at 0, whoever reads it.
+    for (const std::string& name : unit.results) {
+      plan.ranges[name] = MakeIntegerRange(unit.absorbed.empty() ? -16 : 0, 16, 8, false, false);
+    }
+    for (const std::string& name : unit.inputs) {
+      plan.ranges.emplace(name, MakeIntegerRange(-16, 16, 8, false, false));
     }
   }
   return plan;
@@ -50,8 +52,7 @@ Emitted Emit(const Model& model, UnitForm form = UnitForm::kStatic) {
   Emitted out{CloneModel(model), {}};
   const std::vector<Weight> weights = FindWeights(out.model);
   out.units = FindIntegerUnits(out.model, weights);
-  const auto emitted =
-      EmitIntegers(out.model, out.units, PlanAll(out.units, form), *MakeSerial());
+  const auto emitted = EmitIntegers(out.model, out.units, PlanAll(out.units, form), *MakeSerial());
   EXPECT_TRUE(emitted.ok()) << emitted.status();
   RemoveUnusedConstants(out.model);
   const absl::Status valid = VerifyModel(out.model);
@@ -94,8 +95,9 @@ TEST(EmitIntegersTest, AConvolutionTakesItsReluAlong) {
   EXPECT_EQ(out.units[0].absorbed, "r");
   EXPECT_TRUE(out.model.graph->IsOutput("y"));
   // 32 / 255 a step over values of up to 16: about 40 dB, and the products add theirs.
-  EXPECT_GT(Db(RunPlainly(model, {{"x", {1, 4, 6, 6}}}),
-               RunPlainly(out.model, {{"x", {1, 4, 6, 6}}})), 25);
+  EXPECT_GT(
+      Db(RunPlainly(model, {{"x", {1, 4, 6, 6}}}), RunPlainly(out.model, {{"x", {1, 4, 6, 6}}})),
+      25);
 }
 
 TEST(EmitIntegersTest, AReluStaysWhereClampingDoesNotDoItsWork) {
@@ -176,7 +178,9 @@ TEST(EmitIntegersTest, OthersReadWhatAnIntegerLayerGivesThroughItsIntegers) {
   AddOutput(*model.graph, "side");
   const Emitted out = Emit(model);
   for (const auto& node : out.model.graph->nodes) {
-    if (node->op_type == "Tanh") EXPECT_THAT(node->inputs[0], HasSubstr("dequantized"));
+    if (node->op_type == "Tanh") {
+      EXPECT_THAT(node->inputs[0], HasSubstr("dequantized"));
+    }
   }
   // A Conv stays an integer one only if its result has no reader but Q.
   EXPECT_EQ(CountReaders(*out.model.graph, "r"), 1);
@@ -188,7 +192,9 @@ TEST(EmitIntegersTest, AGraphOutputKeepsItsName) {
   const Emitted out = Emit(model);
   ASSERT_EQ(out.model.graph->outputs[1].name, "r");
   for (const auto& node : out.model.graph->nodes) {
-    if (node->outputs[0] == "r") EXPECT_EQ(node->op_type, "DequantizeLinear");
+    if (node->outputs[0] == "r") {
+      EXPECT_EQ(node->op_type, "DequantizeLinear");
+    }
   }
 }
 
@@ -269,7 +275,9 @@ TEST(MakeIntegerRangeTest, ZeroIsAnInteger) {
         EXPECT_TRUE(std::isfinite(range.scale));
         EXPECT_GE(range.zero_point, 0);
         EXPECT_LE(range.zero_point, (1 << bits) - 1);
-        if (symmetric) EXPECT_EQ(range.zero_point, 0);
+        if (symmetric) {
+          EXPECT_EQ(range.zero_point, 0);
+        }
       }
     }
   }
