@@ -29,8 +29,10 @@
 #include "worker/engine/methods/method.h"
 #include "worker/engine/methods/safe_weights.h"
 #include "worker/engine/passes/emit_integers.h"
+#include "worker/engine/passes/equalize_channels.h"
 #include "worker/engine/passes/fold_batch_norm.h"
 #include "worker/engine/passes/integer_units.h"
+#include "worker/engine/passes/smooth_inputs.h"
 #include "worker/engine/passes/upgrade_opset.h"
 
 namespace lathe::engine {
@@ -39,6 +41,8 @@ namespace {
 constexpr int64_t kOpset = 13;            // DequantizeLinear along an axis
 constexpr int64_t kOpsetWith16Bits = 21;  // QuantizeLinear to 16 bits
 constexpr int64_t kMostNoiseExamples = 128;
+constexpr double kSmoothAlpha = 0.5;
+constexpr double kSmoothWorthDb = 0.5;  // a Mul more for each input wants to be earned
 
 RangeMethod MethodByName(const std::string& name) {
   if (name == "minmax") return RangeMethod::kMinMax;
@@ -80,10 +84,15 @@ class ActivationQuantizer {
       return WeightsAlone("no calibration data");
     }
     RETURN_IF_ERROR(Prepare());
-    weights_ = FindWeights(ctx_.model);
-    units_ = FindIntegerUnits(ctx_.model, weights_);
+    FindUnits();
+    if (GetBool(ctx_.step, "equalize")) {
+      ASSIGN_OR_RETURN(const int64_t pairs, EqualizeChannels(ctx_.model, weights_, units_));
+      Note(absl::StrCat(pairs, " pairs of layers equalized"));
+      FindUnits();
+    }
     if (ctx_.calibration == nullptr) return DynamicUnchecked();
-    const absl::Status seen = See(original);
+    absl::Status seen = See(original);
+    if (seen.ok() && GetString(ctx_.step, "smooth") == "auto") seen = TrySmoothing();
     if (absl::IsUnimplemented(seen) && mode_ != "static") {
       Note(
           absl::StrCat("only weights are quantized, since the engine cannot run the model on the "
@@ -118,7 +127,81 @@ class ActivationQuantizer {
     return absl::OkStatus();
   }
 
+  void FindUnits() {
+    weights_ = FindWeights(ctx_.model);
+    units_ = FindIntegerUnits(ctx_.model, weights_);
+  }
+
+  // Everything in integers, as a yardstick; nullopt where nothing can be.
+  absl::StatusOr<std::optional<double>> AllIntegersDb() {
+    std::vector<UnitForm> linear(units_.size(), UnitForm::kFloat);
+    bool any = false;
+    for (size_t u = 0; u < units_.size(); ++u) {
+      if (!units_[u].Linear() || StaysFloat(units_[u])) continue;
+      const bool product = units_[u].kind != UnitKind::kConv && units_[u].not_static.empty();
+      if (mode_ != "dynamic" && planner_->WhyNotStatic(u).empty()) linear[u] = UnitForm::kStatic;
+      if (mode_ != "static" && product) linear[u] = UnitForm::kDynamic;
+      any = any || (product && linear[u] != UnitForm::kFloat);
+    }
+    if (!any) return std::nullopt;
+    const std::vector<bool> barred(units_.size(), false);
+    Model model = CloneModel(ctx_.model);
+    const IntegerPlan plan = planner_->Plan(planner_->Spread(std::move(linear), barred));
+    RETURN_IF_ERROR(EmitIntegers(model, units_, plan, ctx_.parallel).status());
+    ASSIGN_OR_RETURN(const std::vector<double> ratios,
+                     noise_->Ratios(model, std::min<int64_t>(noise_->batches(), 8)));
+    return WorstDb(ratios);
+  }
+
+  // Keeps what smoothing makes of the model where that is less noisy.
+  absl::Status TrySmoothing() {
+    ASSIGN_OR_RETURN(const std::optional<double> plain_db, AllIntegersDb());
+    if (!plain_db) return absl::OkStatus();
+    std::map<std::string, std::vector<float>> largest;
+    for (const auto& [value, channels] : seen_.channels) largest[value] = channels.largest;
+    Model plain = CloneModel(ctx_.model);
+    Collected seen = std::move(seen_);
+    ASSIGN_OR_RETURN(const Smoothed smoothed,
+                     SmoothInputs(ctx_.model, weights_, units_, largest, kSmoothAlpha));
+    if (smoothed.inputs > 0) {
+      FindUnits();
+      RETURN_IF_ERROR(Calibrate());
+      ASSIGN_OR_RETURN(const std::optional<double> smooth_db, AllIntegersDb());
+      if (smooth_db && *smooth_db > *plain_db + kSmoothWorthDb) {
+        Note(
+            absl::StrFormat("%d inputs of matrix products smoothed (%d of them without an "
+                            "operator of their own): %.1f dB instead of %.1f with all in integers",
+                            smoothed.inputs, smoothed.folded, *smooth_db, *plain_db));
+        return absl::OkStatus();
+      }
+    }
+    ctx_.model = std::move(plain);
+    seen_ = std::move(seen);
+    FindUnits();
+    Derive();
+    return absl::OkStatus();
+  }
+
+  void Derive() {
+    planner_.reset();
+    cost_.emplace(ctx_.model, units_, weights_, seen_);
+    planner_.emplace(units_, seen_, *cost_, options_);
+  }
+
   absl::Status See(const Model& original) {
+    ASSIGN_OR_RETURN(const CalibrationData::Next held,
+                     ctx_.calibration->Read(CalibrationData::Part::kHeldBack));
+    ASSIGN_OR_RETURN(OutputNoise noise,
+                     OutputNoise::Make(original, held, kMostNoiseExamples, ctx_.cancelled));
+    noise_.emplace(std::move(noise));
+    RETURN_IF_ERROR(Calibrate());
+    Note(absl::StrCat(
+        "ranges from ", seen_.examples, " examples; errors measured on ", noise_->examples(),
+        ctx_.calibration->held_back() ? " others" : " (the same: there are no more)"));
+    return absl::OkStatus();
+  }
+
+  absl::Status Calibrate() {
     CollectRequest request;
     request.model = &ctx_.model;
     for (const IntegerUnit& unit : units_) {
@@ -140,16 +223,7 @@ class ActivationQuantizer {
     ASSIGN_OR_RETURN(const CalibrationData::Next fit,
                      ctx_.calibration->Read(CalibrationData::Part::kFit));
     ASSIGN_OR_RETURN(seen_, Collect(request, fit));
-    ASSIGN_OR_RETURN(const CalibrationData::Next held,
-                     ctx_.calibration->Read(CalibrationData::Part::kHeldBack));
-    ASSIGN_OR_RETURN(OutputNoise noise,
-                     OutputNoise::Make(original, held, kMostNoiseExamples, ctx_.cancelled));
-    noise_.emplace(std::move(noise));
-    Note(absl::StrCat(
-        "ranges from ", seen_.examples, " examples; errors measured on ", noise_->examples(),
-        ctx_.calibration->held_back() ? " others" : " (the same: there are no more)"));
-    cost_.emplace(ctx_.model, units_, weights_, seen_);
-    planner_.emplace(units_, seen_, *cost_, options_);
+    Derive();
     return absl::OkStatus();
   }
 
