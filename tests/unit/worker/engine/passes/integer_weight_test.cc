@@ -33,7 +33,8 @@ struct Case {
   Shape dims;
   int axis;
 };
-const Case kCases[] = {{{8, 16}, 0}, {{16, 8}, 1}, {{6, 5, 3, 3}, 0}, {{4, 1, 3, 3}, 0}, {{7, 4, 5}, 0}};
+const Case kCases[] = {
+    {{8, 16}, 0}, {{16, 8}, 1}, {{6, 5, 3, 3}, 0}, {{4, 1, 3, 3}, 0}, {{7, 4, 5}, 0}};
 
 TEST(IntegerWeightTest, DecodesToWithinHalfAStepWithoutTheBoundOnPairs) {
   for (const Case& c : kCases) {
@@ -46,8 +47,8 @@ TEST(IntegerWeightTest, DecodesToWithinHalfAStepWithoutTheBoundOnPairs) {
     double error = 0;
     for (int64_t i = 0; i < count; ++i) {
       const float scale = rounded.scales[static_cast<size_t>(ChannelOf(i, c.dims, c.axis))];
-      const double d = w[static_cast<size_t>(i)] - Integers(rounded)[static_cast<size_t>(i)] *
-                                                       static_cast<double>(scale);
+      const double d = w[static_cast<size_t>(i)] -
+                       Integers(rounded)[static_cast<size_t>(i)] * static_cast<double>(scale);
       // Half a step, and what float32's division and product round away.
       EXPECT_LE(std::abs(d), 0.5 * scale * (1 + 1e-4));
       error += d * d;
@@ -95,7 +96,8 @@ TEST(IntegerWeightTest, OddFormsHoldTheirPromises) {
   for (const float scale : zeros.scales) EXPECT_GT(scale, 0);
   // One scale for all.
   rule.per_channel = false;
-  EXPECT_EQ(RoundIntegerWeight(Random(1, 12), {3, 4}, 0, rule, {}, *MakeSerial()).scales.size(), 1u);
+  EXPECT_EQ(RoundIntegerWeight(Random(1, 12), {3, 4}, 0, rule, {}, *MakeSerial()).scales.size(),
+            1u);
   // Powers of two.
   rule.per_channel = true;
   rule.powers_of_two = true;
