@@ -14,6 +14,7 @@
 #include "common/status_macros.h"
 #include "common/status_reason.h"
 #include "worker/engine/engine_status.h"
+#include "worker/engine/evaluate/layer_cost.h"
 #include "worker/engine/evaluate/written_model.h"
 #include "worker/engine/graph/clone.h"
 #include "worker/engine/graph/edit.h"
@@ -65,7 +66,7 @@ std::vector<Bytes> LargeBorrowedConstants(const Model& model) {
 Inference CostOf(const Model& model, const Bindings& bindings) {
   Inference inference = InferShapes(model, bindings);
   inference.values.clear();
-  inference.node_macs.clear();
+  inference.node_costs.clear();
   return inference;
 }
 
@@ -113,6 +114,8 @@ absl::Status CompressRun::Run(CompressResult* result) {
   lap("read");
   RETURN_IF_ERROR(ApplySteps());
   last = Now();
+  report_.costs_before = CostByLayer(original_, request_.bindings, {});
+  report_.costs_after = CostByLayer(model_, request_.bindings, Origins());
   RETURN_IF_ERROR(WriteOutput(result));
   lap("write");
   RETURN_IF_ERROR(CheckOutput(*result));

@@ -57,6 +57,9 @@ struct ReportInput {
   ModelFigures after;
   std::vector<StepRecord> steps;
   std::vector<LayerMeasure> measures;
+  // By the names of `measures`.
+  std::map<std::string, OperatorCost> costs_before;
+  std::map<std::string, OperatorCost> costs_after;
   std::vector<std::string> notes;
   std::vector<std::string> warnings;
   std::map<std::string, double> timings;  // seconds by phase
