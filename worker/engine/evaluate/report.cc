@@ -12,6 +12,7 @@
 #include "worker/engine/evaluate/layer_summary.h"
 #include "worker/engine/evaluate/report_cost.h"
 #include "worker/engine/evaluate/report_evaluation.h"
+#include "worker/engine/evaluate/report_histogram.h"
 
 namespace lathe::engine {
 namespace {
@@ -198,6 +199,7 @@ Report MakeReport(const ReportInput& input) {
       AddLayerCost(cost->second, "_after", &entry);
     }
   }
+  AddWeightHistograms(input.measures, &layers);
   const json before = Figures(input.before);
   const json after = Figures(input.after);
   const Inference& inference = input.before.inference;
