@@ -227,6 +227,7 @@ Report MakeReport(const ReportInput& input) {
     report.erase("ratios");
   }
   if (input.evaluation) AddEvaluation(*input.evaluation, &report);
+  AddTrace(input.trace, &report);
   Report made;
   if (!input.constraints.empty()) {
     const std::vector<ConstraintResult> judged = JudgeConstraints(input.constraints, report);

@@ -346,7 +346,8 @@ void GraphWalker::CountOperator(const Scope& scope, const Node& node, const Node
     slot = SaturatingAdd(slot, bytes);
   }
   cost->by_op[op].Add(once, 1);
-  result_.node_costs[&original] = once;
+  // What a node costs is told of it where all of that is known.
+  if (rule.macs == nullptr || macs) result_.node_costs[&original] = once;
 }
 
 }  // namespace lathe::engine
