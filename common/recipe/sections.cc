@@ -117,7 +117,11 @@ MethodSpec Evaluate() {
                  {.name = "diagnosis",
                   .type = ParamType::kBool,
                   .description = "Whether each layer's error is measured.",
-                  .default_value = true}},
+                  .default_value = true},
+                 {.name = "each_step",
+                  .type = ParamType::kBool,
+                  .description = "Whether the model after each step is measured too; it is after "
+                                 "two or three steps when not given."}},
       .exclusive = {},
       .only_with = {}};
 }

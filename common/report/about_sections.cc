@@ -60,7 +60,8 @@ std::string Files(const json& json_report) {
 
 std::string Timings(const json& report) {
   std::vector<std::string> parts;
-  for (const char* phase : {"read", "measure", "write", "check", "evaluate", "total"}) {
+  for (const char* phase :
+       {"read", "measure", "write", "check", "evaluate_steps", "evaluate", "total"}) {
     if (const auto seconds = Number(report, {"timings", phase})) {
       parts.push_back(absl::StrCat(phase, " ", Seconds(*seconds)));
     }

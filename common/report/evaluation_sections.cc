@@ -173,6 +173,12 @@ std::vector<std::string> ClassNames(const json& report) {
 
 }  // namespace
 
+std::optional<MetricText> FindMetricText(const std::string& key) {
+  const MetricKind* kind = Find(key);
+  if (kind == nullptr) return std::nullopt;
+  return MetricText{kind->label, kind->text, kind->text == TwoDecimals};
+}
+
 std::optional<MainMetric> FindMainMetric(const json& report) {
   const json& evaluation = At(report, "evaluation");
   for (const MetricKind& kind : kMetrics) {
@@ -231,36 +237,6 @@ std::string ConfusionMatrices(const json& report) {
     out = "<p class=\"hint\">Too many classes for a picture of all of them.</p>\n";
   }
   return out + pairs;
-}
-
-std::string AccuracyAgainstSize(const json& report) {
-  std::vector<ScatterPoint> points;
-  for (const char* side : {"before", "after"}) {
-    const auto accuracy = Number(report, {"evaluation", side, "accuracy"});
-    const auto bytes = Number(report, {side, "file_bytes"});
-    if (!accuracy || !bytes) continue;
-    const bool before = side == std::string("before");
-    points.push_back({before ? "original" : "this job", *bytes, *accuracy,
-                      before ? ScatterPoint::Kind::kBefore : ScatterPoint::Kind::kAfter});
-  }
-  for (const json& tried : List(report, "tried")) {
-    const auto accuracy = Number(tried, "accuracy");
-    const auto bytes = Number(tried, "file_bytes");
-    if (accuracy && bytes)
-      points.push_back({Text(tried, "label"), *bytes, *accuracy, ScatterPoint::Kind::kTried});
-  }
-  const std::string plot = AccuracyPlot(points);
-  if (plot.empty()) return "";
-  Table table("tried", "What was tried");
-  table.AddColumn("Model");
-  table.AddColumn("Accuracy", Table::kNumber);
-  table.AddColumn("File", Table::kNumber);
-  for (const ScatterPoint& point : points) {
-    table.AddRow(
-        {Cell::OfName(point.label), Cell::Of(point.y, TwoDecimals), Cell::Of(point.x, Bytes)});
-  }
-  table.SetSortable();
-  return plot + table.Html();
 }
 
 }  // namespace lathe::page

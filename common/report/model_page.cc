@@ -42,7 +42,8 @@ std::string Cards(const json& summary) {
       {"parameters", "Parameters", Short, true},
       {"weight_bytes", "Constants as stored", Bytes, true},
       {"macs", "MACs a run", Short, true},
-      {"activation_bytes", "Activations moved a run", Bytes, true},
+      {"bytes_moved", "Bytes moved a run", Bytes, true},
+      {"arithmetic_intensity", "Operations a byte", Significant, false},
       {"energy_pj", "Energy a run, estimate", Energy, false},
   };
   std::string out;
@@ -118,6 +119,8 @@ std::string Layers(const json& summary) {
   table.AddColumn("Type");
   table.AddColumn("Parameters", Table::kNumber);
   table.AddColumn("MACs", Table::kNumber);
+  table.AddColumn("Bytes moved", Table::kNumber, "By the layer's operator, its first use");
+  table.AddColumn("Operations a byte", Table::kNumber, "2 MACs over the bytes moved");
   table.AddColumn("Uses", Table::kNumber, "Nodes that read the weight");
   table.AddColumn("Methods that apply");
   table.AddColumn("Why not");
@@ -130,7 +133,9 @@ std::string Layers(const json& summary) {
              Numbers(At(layer, "dims")), "\xC3\x97",
              [](std::string* out, double size) { absl::StrAppendFormat(out, "%.0f", size); })),
          Cell::Plain(Text(layer, "dtype")), Cell::Of(Number(layer, "parameters"), Grouped),
-         Cell::Of(Number(layer, "macs"), Grouped), Cell::Of(Number(layer, "uses"), Grouped),
+         Cell::Of(Number(layer, "macs"), Grouped), Cell::Of(Number(layer, "bytes_moved"), Grouped),
+         Cell::Of(Number(layer, "arithmetic_intensity"), Significant),
+         Cell::Of(Number(layer, "uses"), Grouped),
          Cell::Plain(methods.empty() ? "none" : absl::StrJoin(methods, ", ")),
          Cell{WhyNot(layer), std::nullopt}});
   }
@@ -177,7 +182,7 @@ std::string ModelPage(const nlohmann::json& summary) {
   document.sections = {
       {"summary", "At a glance", Cards(summary)},
       {"inputs", "Inputs and outputs", Values(summary)},
-      {"ops", "Operators", Operators(summary)},
+      {"ops", "Operators", absl::StrCat(Operators(summary), ModelOperatorCosts(summary))},
       {"layers-section", "Layers", Layers(summary)},
       {"parameters", "Parameters by layer", ByLayer(summary, "parameters", "Parameters by layer")},
       {"macs", "MACs by layer", ByLayer(summary, "macs", "MACs by layer")},

@@ -26,14 +26,17 @@ std::string DepthPlot(const std::vector<DepthPoint>& points, const std::string& 
                       const std::string& second);
 
 struct ScatterPoint {
-  enum class Kind { kBefore, kAfter, kTried };
+  enum class Kind { kBefore, kStep, kAfter, kTried };
   std::string label;
   double x = 0;
   double y = 0;
   Kind kind = Kind::kTried;
 };
-// Accuracy (a share) against bytes. "" when there are fewer than two points.
-std::string AccuracyPlot(const std::vector<ScatterPoint>& points);
+// A figure, y, called `what` and printed by `text`, against bytes, x; the axis of y spans at least
+// `least_range`. A line follows the points that were not merely tried, in their order, where one of
+// them is a step's. "" when there are fewer than two points.
+std::string SizePlot(const std::vector<ScatterPoint>& points, const std::string& what,
+                     std::string (*text)(double), double least_range);
 
 // `matrix[true class][predicted class]` counts of examples, square. `id` is unique on the page.
 // Numbers in the cells up to 12 classes, cells alone up to 40, beyond that nothing is drawn;

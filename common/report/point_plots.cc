@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -193,7 +194,8 @@ std::string DepthPlot(const std::vector<DepthPoint>& points, const std::string& 
   return out;
 }
 
-std::string AccuracyPlot(const std::vector<ScatterPoint>& points) {
+std::string SizePlot(const std::vector<ScatterPoint>& points, const std::string& what,
+                     std::string (*text)(double), double least_range) {
   if (points.size() < 2) return "";
   double low = points[0].y;
   double high = points[0].y;
@@ -203,26 +205,47 @@ std::string AccuracyPlot(const std::vector<ScatterPoint>& points) {
     high = std::max(high, point.y);
     largest = std::max(largest, point.x);
   }
-  const Axis y_axis = Axis::Over(low, high, 0.004);
+  // All equal: some room above and below.
+  const double room = std::max(least_range, high > low ? 0 : std::max(1e-6, std::abs(high) * 0.01));
+  const Axis y_axis = Axis::Over(low, high, room);
   const Axis x_axis{0, largest > 0 ? largest * 1.02 : 1};
-  const int decimals = y_axis.high - y_axis.low < 0.04 ? 2 : y_axis.high - y_axis.low < 0.2 ? 1 : 0;
-  std::string out = absl::StrCat(
-      Open("Accuracy against file size; the table has the numbers"),
-      HorizontalGrid(y_axis, [decimals](double tick) { return Percent(tick, decimals); }));
+  const double range = y_axis.high - y_axis.low;
+  const bool share = least_range > 0;
+  const auto tick_text = [share, range, text](double tick) {
+    return share ? Percent(tick, range < 0.04 ? 2 : range < 0.2 ? 1 : 0) : text(tick);
+  };
+  std::string out = absl::StrCat(Open(what + " against file size; the table has the numbers"),
+                                 HorizontalGrid(y_axis, tick_text));
   for (const double tick : x_axis.Ticks()) {
     absl::StrAppendFormat(&out, "<text x=\"%.2f%%\" y=\"%.0f\" text-anchor=\"middle\">%s</text>\n",
                           PercentX(x_axis.Share(tick)), kHeight - 6, TickBytes(tick));
   }
+  const auto at = [&](const ScatterPoint& point) {
+    return std::pair(PercentX(x_axis.Share(point.x)), PixelY(y_axis, point.y));
+  };
+  const bool stepped = std::any_of(points.begin(), points.end(), [](const ScatterPoint& point) {
+    return point.kind == ScatterPoint::Kind::kStep;
+  });
+  const ScatterPoint* last = nullptr;
+  for (const ScatterPoint& point : points) {
+    if (!stepped || point.kind == ScatterPoint::Kind::kTried) continue;
+    if (last != nullptr) {
+      absl::StrAppendFormat(
+          &out, "<line class=\"way\" x1=\"%.2f%%\" y1=\"%.1f\" x2=\"%.2f%%\" y2=\"%.1f\"/>\n",
+          at(*last).first, at(*last).second, at(point).first, at(point).second);
+    }
+    last = &point;
+  }
   Labels labels(points, x_axis, y_axis);
   for (const ScatterPoint& point : points) {
-    const bool tried = point.kind == ScatterPoint::Kind::kTried;
-    const char* kind = tried                                       ? "ring"
+    const bool ring =
+        point.kind == ScatterPoint::Kind::kTried || point.kind == ScatterPoint::Kind::kStep;
+    const char* kind = ring                                        ? "ring"
                        : point.kind == ScatterPoint::Kind::kBefore ? "before"
                                                                    : "after";
-    const double x = PercentX(x_axis.Share(point.x));
-    const double y = PixelY(y_axis, point.y);
-    out += Dot(kind, x, y, tried ? 5 : 6,
-               absl::StrCat(point.label, ": ", Percent(point.y), ", ", Bytes(point.x)));
+    const auto [x, y] = at(point);
+    out += Dot(kind, x, y, ring ? 5 : 6,
+               absl::StrCat(point.label, ": ", text(point.y), ", ", Bytes(point.x)));
     labels.Place(point, x, y, &out);
   }
   return absl::StrCat(out, "</svg>\n");

@@ -14,8 +14,13 @@ namespace lathe::page {
 std::string Verdict(const nlohmann::json& report);  // plain text, a few sentences
 std::string SummaryCards(const nlohmann::json& report);
 std::string ConstraintsTable(const nlohmann::json& report);
-std::string CostTable(const nlohmann::json& report);
 std::string LatencyTable(const nlohmann::json& report);
+
+// cost_sections.cc: what a run costs.
+std::string CostTable(const nlohmann::json& report);
+std::string OperatorCosts(const nlohmann::json& report);
+std::string LayerCosts(const nlohmann::json& report);
+std::string ModelOperatorCosts(const nlohmann::json& summary);  // of a model summary
 
 // layer_sections.cc: where the bytes are, and where the error is.
 std::string SizeByLayer(const nlohmann::json& report);
@@ -34,9 +39,19 @@ struct MainMetric {
   std::string after_interval;
 };
 std::optional<MainMetric> FindMainMetric(const nlohmann::json& report);
+// How a figure of an evaluation is shown; nothing for keys that are not known.
+struct MetricText {
+  std::string label;
+  std::string (*text)(double) = nullptr;
+  bool share = false;  // of 1, shown in per cent
+};
+std::optional<MetricText> FindMetricText(const std::string& key);
 std::string EvaluationTables(const nlohmann::json& report);
 std::string ConfusionMatrices(const nlohmann::json& report);
-std::string AccuracyAgainstSize(const nlohmann::json& report);
+
+// tradeoff_section.cc: quality against file size, step by step and of what was tried.
+std::string TradeoffTitle(const nlohmann::json& report);  // "Accuracy against size"
+std::string QualityAgainstSize(const nlohmann::json& report);
 
 // about_sections.cc: what was run, on what, and what the figures rest on.
 std::string RecipeBlock(const nlohmann::json& report);

@@ -81,6 +81,8 @@ padding:3px 0;font-size:13px}
 .plot text{fill:var(--soft);font-size:12px}
 .plot .mark{fill:var(--text)}
 .plot .grid{stroke:var(--line)}
+.plot .way{stroke:var(--after);stroke-width:1.5;opacity:.6}
+.plot .way~circle.ring{fill:var(--bg)}
 .plot .ring{stroke:var(--soft)}
 #error .key.ring{border-color:var(--soft)}
 .scroll{overflow:auto;border:1px solid var(--line);border-radius:7px;background:var(--panel);margin-bottom:14px;

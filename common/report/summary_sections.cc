@@ -33,6 +33,7 @@ constexpr CardKind kCards[] = {
     {"parameters", "Parameters", Short, "fewer", "more", ""},
     {"nonzero_parameters", "Non-zero parameters", Short, "fewer", "more", ""},
     {"macs", "MACs a run", Short, "fewer", "more", ""},
+    {"bytes_moved", "Bytes moved a run", Bytes, "fewer", "more", "B"},
     {"energy_pj", "Energy a run, estimate", Energy, "less", "more", nullptr},
     {"peak_activation_bytes", "Peak activation memory", Bytes, "less", "more", "B"},
 };
@@ -227,58 +228,6 @@ std::string ConstraintsTable(const json& report) {
     table.AddRow({Cell::OfName(name),
                   Cell::Of(Number(constraint, "limit"), bytes ? Grouped : Shortest),
                   Cell::Of(Number(constraint, "value"), bytes ? Grouped : Shortest), verdict});
-  }
-  return table.Html();
-}
-
-std::string CostTable(const json& report) {
-  struct Row {
-    const char* label;
-    const char* key;
-    const char* part;  // of the object under the key; nullptr when that is a number
-    std::string (*text)(double);
-  };
-  static constexpr Row kRows[] = {
-      {"file, bytes", "file_bytes", nullptr, Grouped},
-      {"file after gzip, bytes", "gzip_bytes", nullptr, Grouped},
-      {"constants as stored, bytes", "weight_bytes", nullptr, Grouped},
-      {"parameters", "parameters", nullptr, Grouped},
-      {"non-zero parameters", "nonzero_parameters", nullptr, Grouped},
-      {"MACs", "macs", nullptr, Grouped},
-      {"MACs in float32", "macs_by_type", "float32", Grouped},
-      {"MACs in float16", "macs_by_type", "float16", Grouped},
-      {"MACs in int8", "macs_by_type", "int8", Grouped},
-      {"activations moved, bytes", "activation_bytes", nullptr, Grouped},
-      {"peak activation memory, bytes", "peak_activation_bytes", nullptr, Grouped},
-      {"constants read, bytes", "constant_bytes_read", nullptr, Grouped},
-      {"energy", "energy_pj", nullptr, Energy},
-      {"energy of arithmetic", "energy", "arithmetic_pj", Energy},
-      {"energy of reading constants", "energy", "weights_pj", Energy},
-      {"energy of activations", "energy", "activations_pj", Energy},
-      {"opset", "opset", nullptr, Grouped},
-      {"IR version", "ir_version", nullptr, Grouped},
-  };
-  Table table("cost-table", "Cost of one run and of storage");
-  table.AddColumn("Figure");
-  table.AddColumn("Before", Table::kNumber);
-  table.AddColumn("After", Table::kNumber);
-  table.AddColumn("Before / after", Table::kNumber);
-  for (const Row& row : kRows) {
-    const auto figure = [&](const char* side) {
-      const json& value = At(report, {side, row.key});
-      return Number(row.part == nullptr ? value : At(value, row.part));
-    };
-    const auto before = figure("before");
-    const auto after = figure("after");
-    if (!before && !after) continue;
-    if (before == 0.0 && after == 0.0) continue;
-    Cell ratio = Cell::Of(std::nullopt, Ratio);
-    const bool version =
-        row.label == std::string("opset") || row.label == std::string("IR version");
-    if (before && after && *before > 0 && *after > 0 && !version)
-      ratio = Cell::Of(*before / *after, Ratio);
-    table.AddRow(
-        {Cell::Plain(row.label), Cell::Of(before, row.text), Cell::Of(after, row.text), ratio});
   }
   return table.Html();
 }

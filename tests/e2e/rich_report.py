@@ -35,6 +35,9 @@ def layer(rng, i, name, op, dims, bits, sqnr, skipped=None):
             "output_sqnr_db": sqnr - 2.5 - 0.3 * i, "isolated_sqnr_db": sqnr - 1,
             "histogram": {"before": before_histogram, "after": coarse(before_histogram, 1 if bits == 8 else 4)},
             "parameters": parameters, "parameters_after": parameters, "bytes_before": before, "bytes_after": after,
+            "macs": 100 * parameters, "bytes_moved": 2 * before, "arithmetic_intensity": 100 * parameters / before,
+            "macs_after": 100 * parameters, "bytes_moved_after": before + after,
+            "arithmetic_intensity_after": 200 * parameters / (before + after),
             "skipped_reason": skipped, "not_measured": None, "steps": []}
 
 
@@ -66,6 +69,12 @@ def rich_report(layers=14, classes=10):
         return {"file_bytes": size, "gzip_bytes": int(size * 0.91), "gzip_sampled": True, "parameters": 1_204_224,
                 "nonzero_parameters": int(1_204_224 * accuracy_share), "weight_bytes": size - 20_000, "macs": 301_412_352,
                 "macs_by_type": {"float32": 301_412_352, "float16": 0, "int8": 0}, "macs_incomplete": [],
+                "macs_by_op": {"Conv": 250_000_000, "Gemm": 51_412_352}, "bytes_moved": 9_633_792 + size,
+                "bytes_moved_by_kind": {"activations_read": 6_000_000, "activations_written": 3_633_792, "constants_read": size},
+                "bytes_moved_by_op": {"Conv": 5_000_000 + size, "Gemm": 3_633_792, "Relu": 1_000_000},
+                "arithmetic_intensity": 2 * 301_412_352 / (9_633_792 + size),
+                "energy_by_op": {"Conv": {"compute_pj": 1.1e9, "memory_pj": 4e8 * accuracy_share},
+                                 "Gemm": {"compute_pj": 2.8e8, "memory_pj": 1e8}, "Relu": {"compute_pj": 0, "memory_pj": 1.25e7}},
                 "activation_bytes": 9_633_792, "constant_bytes_read": size - 22_000, "peak_activation_bytes": 1_605_632,
                 "energy_pj": 2.1e9 * (0.4 + accuracy_share / 2),
                 "energy": {"arithmetic_pj": 1.386e9, "weights_pj": 4.1e8 * accuracy_share, "activations_pj": 1.2e8, "source": "..."},
@@ -107,6 +116,9 @@ def rich_report(layers=14, classes=10):
                          "after": coarse(histogram(rng, 3, spike=0.5), 4)} for i in range(4)],
         "constraints": [{"name": "max_accuracy_drop", "limit": 0.01, "value": 0.0042, "met": True},
                         {"name": "max_latency_ratio", "limit": 1.0, "value": 1.056, "met": False}],
+        "trace": [{"step": None, "method": None, "file_bytes": file_before, "figure": "accuracy", "value": 0.9714},
+                  {"step": 0, "method": "prune_weights", "file_bytes": file_before * 0.82, "figure": "accuracy", "value": 0.9708},
+                  {"step": 1, "method": "quantize_weights", "file_bytes": file_after, "figure": "accuracy", "value": 0.9672}],
         "tried": [{"label": "8 bits", "accuracy": 0.9711, "file_bytes": file_before * 0.26},
                   {"label": "4 bits, groups of 32", "accuracy": 0.9702, "file_bytes": file_before * 0.17},
                   {"label": "3 bits", "accuracy": 0.9322, "file_bytes": file_before * 0.14},
@@ -122,6 +134,7 @@ def rich_summary(layers=40):
         blocked = i % 9 == 4
         made.append({"name": HOSTILE if i == 2 else f"/encoder/layer.{i}/attention/MatMul", "op": "MatMul", "weight": f"w{i}",
                      "dims": [256, 64 * (1 + i % 5)], "dtype": "float32", "parameters": 256 * 64 * (1 + i % 5),
+                     "bytes_moved": 4 * 256 * 64 * (1 + i % 5), "arithmetic_intensity": 12.5 + i,
                      "macs": None if i == 5 else 256 * 64 * (1 + i % 5) * rng.randrange(1, 64), "uses": 1,
                      "methods": [] if blocked else ["prune_weights", "quantize_weights", "fp16"],
                      "not_applicable": {} if blocked else {"low_rank": "it is a vector"} if i % 7 == 0 else {},
@@ -132,6 +145,9 @@ def rich_summary(layers=40):
             "outputs": [{"name": "logits", "dtype": "float32", "dims": None}],
             "ops": {"MatMul": 40, "Add": 33, "Softmax": 8, "LayerNormalization": 9}, "parameters": 1966080, "weight_bytes": 7864320,
             "macs": 41231231, "macs_by_type": {"float32": 41231231, "float16": 0, "int8": 0}, "macs_incomplete": ["If 'branch'"],
+            "macs_by_op": {"MatMul": 41231231}, "bytes_moved": 9234567, "bytes_moved_by_op": {"MatMul": 8234567, "Add": 1000000},
+            "arithmetic_intensity": 8.93, "energy_by_op": {"MatMul": {"compute_pj": 1.9e8, "memory_pj": 1.4e8},
+                                                           "Add": {"compute_pj": 0, "memory_pj": 1e7}},
             "activation_bytes": 1234567, "energy_pj": 3.4e8, "energy_source": "Horowitz", "bindings": {"batch": 1, "tokens[1]": 1},
             "assumed_bindings": ["tokens[1]"], "unused_bindings": ["bathc"], "assumptions": [], "shape_unknown": [], "layers": made,
             "notes": ["inlined 3 functions"]}

@@ -69,6 +69,38 @@ def test_a_compression_tells_accuracies_that_are_onnx_runtimes(server, digits_mo
     assert "accuracy" in run.stdout and "SQNR" in run.stdout
 
 
+def test_the_model_after_each_step_is_what_that_step_alone_gives(server, digits_model, digits_data, tmp_path):
+    """The middle of the trace against a job that ends there, its ends against the report's own figures."""
+    steps = ["--step", "prune_weights:sparsity=0.9", "--step", "quantize_weights:bits=2,keep_small=0"]
+
+    def told(name, *flags, data=digits_data):
+        report = tmp_path / f"{name}.json"
+        run = server.lathe("compress", digits_model, "-o", tmp_path / f"{name}.onnx", "--report", report, "--data", f"test={data}", *flags)
+        return json.loads(report.read_text()), run.stdout
+
+    whole, text = told("whole", *steps)
+    middle, _ = told("middle", *steps[:2])
+    assert "trace" not in middle
+    trace = whole["trace"]
+    assert [(point["step"], point["method"]) for point in trace] == [(None, None), (0, "prune_weights"), (1, "quantize_weights")]
+    assert {point["figure"] for point in trace} == {"accuracy"}
+    assert [point["file_bytes"] for point in trace] == [whole["before"]["file_bytes"], middle["after"]["file_bytes"],
+                                                        whole["after"]["file_bytes"]]
+    assert [point["value"] for point in trace] == [whole["evaluation"]["before"]["accuracy"], middle["evaluation"]["after"]["accuracy"],
+                                                   whole["evaluation"]["after"]["accuracy"]]
+    assert trace[0]["value"] > trace[1]["value"] > trace[2]["value"]
+    assert "step by step" in text and "1. prune_weights" in text
+    assert "trace" not in told("without", *steps, "--evaluate", "each_step=false")[0]
+    # Without labels outputs are compared with the original's.
+    _, x, _, _ = digits_split()
+    np.savez(tmp_path / "bare.npz", pixels=x)
+    bare = told("bare", *steps, data=tmp_path / "bare.npz")[0]["trace"]
+    alone = told("alone", *steps[:2], data=tmp_path / "bare.npz")[0]
+    assert [point["figure"] for point in bare] == ["sqnr_db"] * 3 and bare[0]["value"] is None
+    assert bare[1]["value"] == pytest.approx(alone["evaluation"]["fidelity"]["logits"]["sqnr_db"], abs=1e-9)
+    assert bare[1]["value"] > bare[2]["value"]
+
+
 def test_a_missed_constraint_fails_the_job_and_keeps_report_and_result(server, digits_model, digits_data, tmp_path):
     small = tmp_path / "small.onnx"
     run = server.lathe("compress", digits_model, "-o", small, "--data", f"test={digits_data}", *TWO_BITS,

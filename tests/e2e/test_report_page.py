@@ -81,7 +81,7 @@ def test_a_real_report_shows_the_numbers_of_its_json(digits_model, tmp_path, vis
     value = json.loads(report.read_text())
     page = visit(page_file)
     assert "digits.onnx" in page.title()
-    for key in ("file_bytes", "parameters", "macs"):
+    for key in ("file_bytes", "parameters", "macs", "bytes_moved"):
         card = text_of(page, f'[data-key="{key}"]')
         for side in ("before", "after"):
             assert f"{value[side][key]:,}" in card, (key, card)
@@ -89,6 +89,8 @@ def test_a_real_report_shows_the_numbers_of_its_json(digits_model, tmp_path, vis
     assert sorted(names) == sorted(layer["name"] for layer in value["layers"])
     assert f"{value['layers'][0]['bytes_after']:,}" in column(page, "#layers", "Bytes after")
     assert "quantize_weights:" in text_of(page, "#recipe-text") and "bits: 4" in text_of(page, "#recipe-text")
+    assert column(page, "#operator-costs", "Operator") == sorted(value["before"]["bytes_moved_by_op"])
+    assert page.locator("#weights figure").count() == len(value["layers"])
     assert value["build_id"] in text_of(page, "#inputs")
     assert value["inputs"]["files"][0]["sha256"] in text_of(page, "#inputs")
     # The advice of the report is on the page and in the text.
@@ -112,7 +114,12 @@ def test_every_optional_part_is_shown(rich, visit):
     assert "layer 'x' gives infinite values" in text_of(page, ".warnings")
     assert "block7" in text_of(page, "#next") and "9.1 dB at 4 bits" in text_of(page, "#next")
     assert page.locator("#weights figure svg path").count() == 2 * len(value["layers"])
-    assert page.locator("#tradeoff circle").count() == 2 + len(value["tried"])
+    assert page.locator("#tradeoff circle").count() == len(value["trace"]) + len(value["tried"])
+    assert page.locator("#tradeoff line.way").count() == len(value["trace"]) - 1
+    assert text_of(page, "#tradeoff h2") == "Accuracy against size"
+    assert column(page, "#tried", "Model")[:3] == ["original", "1. prune_weights", "2. quantize_weights"]
+    assert column(page, "#operator-costs", "Operator") == ["Conv", "Gemm", "Relu"]
+    assert len(column(page, "#layer-costs", "Layer")) == len(value["layers"])
     assert "18446744073709551615" in text_of(page, "#inputs") and "18446744073709551615" in text_of(page, "#recipe-text")
     for side in ("before", "after"):
         cells = page.locator(f"#confusion-{side} tbody td").all_inner_texts()
@@ -217,6 +224,7 @@ def test_an_inspection_is_a_page_too(server, digits_model, tmp_path, visit):
     page = visit(out)
     assert f"{summary['parameters']:,}" in text_of(page, '[data-key="parameters"]')
     assert column(page, "#layers", "Layer") == [layer["name"] for layer in summary["layers"]]
+    assert column(page, "#operator-costs", "Operator") == sorted(summary["bytes_moved_by_op"])
     assert "pixels" in column(page, "#values", "Name") and "Gemm" in text_of(page, "#ops")
 
 

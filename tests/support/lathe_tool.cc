@@ -121,9 +121,9 @@ nlohmann::json ShapesOf(const Model& model, const Bindings& bindings) {
     }
   }
   return {{"values", values},
-          {"macs", inference.macs.total()},
-          {"macs_int8", inference.macs.int8},
-          {"macs_float16", inference.macs.float16},
+          {"macs", inference.total.macs.total()},
+          {"macs_int8", inference.total.macs.int8},
+          {"macs_float16", inference.total.macs.float16},
           {"macs_incomplete", inference.macs_incomplete},
           {"assumptions", inference.assumptions},
           {"shape_unknown", inference.shape_unknown}};

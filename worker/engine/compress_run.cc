@@ -15,6 +15,7 @@
 #include "common/status_macros.h"
 #include "common/status_reason.h"
 #include "worker/engine/engine_status.h"
+#include "worker/engine/evaluate/layer_cost.h"
 #include "worker/engine/evaluate/written_model.h"
 #include "worker/engine/graph/clone.h"
 #include "worker/engine/graph/edit.h"
@@ -66,7 +67,7 @@ std::vector<Bytes> LargeBorrowedConstants(const Model& model) {
 Inference CostOf(const Model& model, const Bindings& bindings) {
   Inference inference = InferShapes(model, bindings);
   inference.values.clear();
-  inference.node_macs.clear();
+  inference.node_costs.clear();
   return inference;
 }
 
@@ -114,6 +115,8 @@ absl::Status CompressRun::Run(CompressResult* result) {
   lap("read");
   RETURN_IF_ERROR(ApplySteps());
   last = Now();
+  report_.costs_before = CostByLayer(original_, request_.bindings, {});
+  report_.costs_after = CostByLayer(model_, request_.bindings, Origins());
   RETURN_IF_ERROR(WriteOutput(result));
   lap("write");
   RETURN_IF_ERROR(CheckOutput(*result));
@@ -294,14 +297,36 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
   int done = 0;
   for (const LayerOutcome& layer : record.outcome.layers) done += layer.skipped_reason.empty();
   changed_ = changed_ || done > 0;
+  RETURN_IF_ERROR(TraceStep(index, to, done > 0));
   Log(absl::StrCat(step.method, ": ", done, " of ", record.outcome.layers.size(), " layers"));
   return absl::OkStatus();
 }
 
+absl::Status CompressRun::TraceStep(int index, double fraction, bool changed) {
+  // The evaluation of the result is that of the model after the last step.
+  if (index + 1 >= steps() || data_ == nullptr || !EachStepMeasured(report_.recipe)) {
+    return absl::OkStatus();
+  }
+  TracePoint& point = report_.trace.emplace_back();
+  point.unchanged = !changed;
+  if (point.unchanged) return absl::OkStatus();
+  const double start = Now();
+  Tell(index, "evaluate", fraction, absl::StrCat("the model after step ", index + 1));
+  ASSIGN_OR_RETURN(point.file_bytes, WrittenBytes(model_, OutputName()));
+  ASSIGN_OR_RETURN(point.quality, EvaluateStep(*data_, &original_, &model_, hooks_));
+  DropPages();
+  report_.timings["evaluate_steps"] += Now() - start;
+  return CheckCancelled();
+}
+
+std::string CompressRun::OutputName() const {
+  if (!request_.output_file.empty()) return request_.output_file;
+  return fs::path(request_.main_file).filename().string();
+}
+
 absl::Status CompressRun::WriteOutput(CompressResult* result) {
   Tell(steps(), "write", kStepsEnd, "");
-  std::string main = request_.output_file;
-  if (main.empty()) main = fs::path(request_.main_file).filename().string();
+  const std::string main = OutputName();
   if (!changed_) {
     report_.notes.push_back("nothing was changed: the result is the input, byte for byte");
     return CopyInput(main, result);

@@ -37,6 +37,10 @@ class CompressRun {
   absl::Status ReadInput();
   absl::Status ApplySteps();
   absl::Status ApplyStep(int index, double from, double to);
+  // Measures the model after a step that is not the last, where the recipe wants that.
+  absl::Status TraceStep(int index, double fraction, bool changed);
+  // Of the main file.
+  std::string OutputName() const;
   // Where each weight of the model comes from, for the step about to run.
   std::map<std::string, std::string> Origins();
   absl::Status WriteOutput(CompressResult* result);

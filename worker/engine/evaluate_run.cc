@@ -50,7 +50,7 @@ absl::StatusOr<Model> EvaluateRun::Read(const std::string& folder, const std::st
   RETURN_IF_ERROR(ModelError(VerifyModel(model)));
   figures->inference = InferShapes(model, request_.bindings);
   figures->inference.values.clear();
-  figures->inference.node_macs.clear();
+  figures->inference.node_costs.clear();
   figures->opset = model.OpsetVersion("");
   figures->ir_version = model.ir_version;
   figures->weight_bytes = ConstantBytes(model);

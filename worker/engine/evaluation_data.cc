@@ -173,6 +173,31 @@ absl::Status EvaluateInto(const EvaluationData& data, const EvaluatedModels& mod
   return absl::OkStatus();
 }
 
+bool EachStepMeasured(const Recipe& recipe) {
+  const size_t steps = recipe.steps.size();
+  const Step section = SectionOf(recipe, "evaluate");
+  if (IsGiven(section, "each_step")) return steps >= 2 && GetBool(section, "each_step");
+  return steps == 2 || steps == 3;
+}
+
+absl::StatusOr<QualityFigure> EvaluateStep(const EvaluationData& data, Model* original,
+                                           Model* current, const Hooks& hooks) {
+  const std::optional<Task>& task = data.metrics().task;
+  // The embedding task compares two models.
+  const bool alone = task && *task != Task::kEmbedding;
+  EvaluationRequest request;
+  request.model = alone ? current : original;
+  request.compared = alone ? nullptr : current;
+  request.metrics = data.metrics();
+  if (!alone) request.metrics.task.reset();
+  request.measure_latency = false;
+  request.diagnose = false;
+  request.cancelled = hooks.cancelled;
+  ASSIGN_OR_RETURN(request.test, data.Batches());
+  ASSIGN_OR_RETURN(const EvaluationOutcome outcome, RunEvaluation(request));
+  return QualityOf(outcome.evaluation, alone ? "before" : "after");
+}
+
 std::map<std::string, double> ConstraintsOf(const Recipe& recipe) {
   std::map<std::string, double> limits;
   const auto section = recipe.sections.find("constraints");

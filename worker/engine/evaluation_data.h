@@ -66,6 +66,16 @@ struct EvaluatedModels {
 absl::Status EvaluateInto(const EvaluationData& data, const EvaluatedModels& models,
                           const Hooks& hooks, ReportInput* report);
 
+// Whether a recipe's model is measured after each step too: as `evaluate.each_step` says, and where
+// it says nothing, for recipes of two or three steps.
+bool EachStepMeasured(const Recipe& recipe);
+
+// The figure that `current`, which came from `original` by some steps, is judged by: on the same
+// examples as the result will be. With a task `current` alone is run, otherwise both. Without a
+// name where the model cannot be run. Errors as RunEvaluation.
+absl::StatusOr<QualityFigure> EvaluateStep(const EvaluationData& data, Model* original,
+                                           Model* current, const Hooks& hooks);
+
 // The recipe's `constraints`, by name.
 std::map<std::string, double> ConstraintsOf(const Recipe& recipe);
 

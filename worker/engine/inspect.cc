@@ -6,11 +6,13 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/build_info.h"
 #include "common/status_macros.h"
 #include "worker/engine/engine_status.h"
 #include "worker/engine/evaluate/energy.h"
+#include "worker/engine/evaluate/report_cost.h"
 #include "worker/engine/evaluate/rounding_estimate.h"
 #include "worker/engine/evaluate/text_table.h"
 #include "worker/engine/evaluate/weight_error.h"
@@ -135,36 +137,28 @@ class Inspection {
     for (const auto& [domain, version] : model_.opset_imports) {
       opsets[domain.empty() ? "ai.onnx" : domain] = version;
     }
-    const MacCounts& macs = inference_.macs;
-    const Energy energy = EstimateEnergy(inference_);
-    const json summary = {
-        {"schema_version", 1},
-        {"build_id", BuildId()},
-        {"main_file", main_file_},
-        {"files", model_.source_files},
-        {"producer", Producer()},
-        {"ir_version", model_.ir_version},
-        {"opset_imports", std::move(opsets)},
-        {"functions", functions_},
-        {"inputs", inputs_},
-        {"outputs", outputs_},
-        {"ops", ops_},
-        {"parameters", parameters_},
-        {"weight_bytes", weight_bytes_},
-        {"macs", macs.total()},
-        {"macs_by_type",
-         {{"float32", macs.float32}, {"float16", macs.float16}, {"int8", macs.int8}}},
-        {"macs_incomplete", inference_.macs_incomplete},
-        {"activation_bytes", inference_.activation_bytes},
-        {"energy_pj", std::round(energy.total())},
-        {"energy_source", kEnergySource},
-        {"bindings", inference_.bindings},
-        {"assumed_bindings", inference_.assumed_bindings},
-        {"unused_bindings", inference_.unused_bindings},
-        {"assumptions", inference_.assumptions},
-        {"shape_unknown", inference_.shape_unknown},
-        {"layers", std::move(layers)},
-        {"notes", notes_}};
+    json summary = {{"schema_version", 1},
+                    {"build_id", BuildId()},
+                    {"main_file", main_file_},
+                    {"files", model_.source_files},
+                    {"producer", Producer()},
+                    {"ir_version", model_.ir_version},
+                    {"opset_imports", std::move(opsets)},
+                    {"functions", functions_},
+                    {"inputs", inputs_},
+                    {"outputs", outputs_},
+                    {"ops", ops_},
+                    {"parameters", parameters_},
+                    {"weight_bytes", weight_bytes_},
+                    {"energy_source", kEnergySource},
+                    {"bindings", inference_.bindings},
+                    {"assumed_bindings", inference_.assumed_bindings},
+                    {"unused_bindings", inference_.unused_bindings},
+                    {"assumptions", inference_.assumptions},
+                    {"shape_unknown", inference_.shape_unknown},
+                    {"layers", std::move(layers)},
+                    {"notes", notes_}};
+    AddCost(inference_, &summary);
     return summary.dump(1, ' ', false, json::error_handler_t::replace);
   }
 
@@ -178,8 +172,9 @@ class Inspection {
     AppendValues("inputs", model_.graph->inputs, &out);
     AppendValues("outputs", model_.graph->outputs, &out);
     absl::StrAppend(&out, "\n", GroupDigits(parameters_), " parameters in ",
-                    GroupDigits(weight_bytes_), " bytes; ", GroupDigits(inference_.macs.total()),
-                    " MACs");
+                    GroupDigits(weight_bytes_), " bytes; ",
+                    GroupDigits(inference_.total.macs.total()), " MACs, ",
+                    GroupDigits(inference_.total.moved.total()), " bytes moved in a run");
     if (!inference_.bindings.empty()) {
       absl::StrAppend(&out, " with ",
                       absl::StrJoin(inference_.bindings, ", ", absl::PairFormatter("=")),
@@ -189,13 +184,7 @@ class Inspection {
       absl::StrAppend(&out, "; those of ", inference_.macs_incomplete.size(),
                       " nodes are not known");
     }
-    absl::StrAppend(&out, "\n\noperators\n");
-    std::vector<std::pair<std::string, int64_t>> by_count(ops_.begin(), ops_.end());
-    std::stable_sort(by_count.begin(), by_count.end(),
-                     [](const auto& a, const auto& b) { return a.second > b.second; });
-    std::vector<std::vector<std::string>> rows;
-    for (const auto& [op, count] : by_count) rows.push_back({"  " + op, absl::StrCat(count)});
-    absl::StrAppend(&out, AlignColumns(rows, 1), "\nlayers\n", LayersText());
+    absl::StrAppend(&out, "\n\noperators\n", OperatorsText(), "\nlayers\n", LayersText());
     for (const std::string& note : notes_) absl::StrAppend(&out, "note: ", note, "\n");
     return out;
   }
@@ -206,11 +195,11 @@ class Inspection {
     return RoleName(*weight.uses.front().node, weight.uses.front().role);
   }
 
-  std::optional<int64_t> MacsOf(const Weight& weight) const {
-    if (weight.uses.empty()) return std::nullopt;
-    const auto found = inference_.node_macs.find(weight.uses.front().node);
-    if (found == inference_.node_macs.end()) return std::nullopt;
-    return found->second.count;
+  // nullptr when it is not known.
+  const OperatorCost* CostOf(const Weight& weight) const {
+    if (weight.uses.empty()) return nullptr;
+    const auto found = inference_.node_costs.find(weight.uses.front().node);
+    return found == inference_.node_costs.end() ? nullptr : &found->second;
   }
 
   // ModelProto.producer_name is field 2, producer_version field 3.
@@ -228,20 +217,44 @@ class Inspection {
 
   json LayerJson(size_t i) const {
     const Weight& weight = weights_[i];
-    const std::optional<int64_t> macs = MacsOf(weight);
-    return {{"name", weight.name},
-            {"op", OpOf(weight)},
-            {"weight", weight.source_name},
-            {"dims", weight.dims},
-            {"dtype", TypeText(weight.dtype)},
-            {"parameters", weight.size()},
-            {"macs", macs ? json(*macs) : json(nullptr)},
-            {"uses", weight.uses.size()},
-            {"rounding_sqnr_db", {{"4", RoundingSqnr(weight, 4)}, {"8", RoundingSqnr(weight, 8)}}},
-            {"methods", applicable_[i].methods},
-            {"not_applicable", applicable_[i].not_applicable},
-            {"blocked_reason",
-             weight.blocked_reason.empty() ? json(nullptr) : json(weight.blocked_reason)}};
+    const OperatorCost* cost = CostOf(weight);
+    json layer = {
+        {"name", weight.name},
+        {"op", OpOf(weight)},
+        {"weight", weight.source_name},
+        {"dims", weight.dims},
+        {"dtype", TypeText(weight.dtype)},
+        {"parameters", weight.size()},
+        {"macs", nullptr},
+        {"uses", weight.uses.size()},
+        {"rounding_sqnr_db", {{"4", RoundingSqnr(weight, 4)}, {"8", RoundingSqnr(weight, 8)}}},
+        {"methods", applicable_[i].methods},
+        {"not_applicable", applicable_[i].not_applicable},
+        {"blocked_reason",
+         weight.blocked_reason.empty() ? json(nullptr) : json(weight.blocked_reason)}};
+    if (cost != nullptr) AddLayerCost(*cost, "", &layer);
+    return layer;
+  }
+
+  // Every operator, the most frequent first, with what all its nodes cost in one run.
+  std::string OperatorsText() const {
+    std::vector<std::pair<std::string, int64_t>> by_count(ops_.begin(), ops_.end());
+    std::stable_sort(by_count.begin(), by_count.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+    std::vector<std::vector<std::string>> rows = {
+        {"  op", "nodes", "MACs", "bytes moved", "operations a byte"}};
+    for (const auto& [op, count] : by_count) {
+      const auto found = inference_.by_op.find(op);
+      if (found == inference_.by_op.end()) {
+        rows.push_back({"  " + op, absl::StrCat(count), "-", "-", "-"});
+        continue;
+      }
+      const OperatorCost& cost = found->second;
+      rows.push_back({"  " + op, absl::StrCat(count), GroupDigits(cost.macs.total()),
+                      GroupDigits(cost.moved.total()),
+                      absl::StrFormat("%.2f", ArithmeticIntensity(cost))});
+    }
+    return AlignColumns(rows, 1);
   }
 
   std::string LayersText() const {
@@ -249,12 +262,13 @@ class Inspection {
         {"  name", "op", "dims", "methods", "parameters", "MACs"}};
     for (size_t i = 0; i < std::min(weights_.size(), kMaxRows); ++i) {
       const Weight& weight = weights_[i];
-      const std::optional<int64_t> macs = MacsOf(weight);
+      const OperatorCost* cost = CostOf(weight);
       rows.push_back({"  " + ShortenMiddle(weight.name, kMaxName), OpOf(weight),
                       absl::StrJoin(weight.dims, "x"),
                       weight.blocked_reason.empty() ? absl::StrJoin(applicable_[i].methods, " ")
                                                     : absl::StrCat("none: ", weight.blocked_reason),
-                      GroupDigits(weight.size()), macs ? GroupDigits(*macs) : "-"});
+                      GroupDigits(weight.size()),
+                      cost != nullptr ? GroupDigits(cost->macs.total()) : "-"});
     }
     std::string out = AlignColumns(rows, 4);
     if (weights_.size() > kMaxRows) {

@@ -21,14 +21,32 @@ constexpr double kDramByte = (1300.0 + 2600.0) / 2 / 8;
 
 }  // namespace
 
+void Energy::Add(const Energy& other) {
+  arithmetic_pj += other.arithmetic_pj;
+  weights_pj += other.weights_pj;
+  activations_pj += other.activations_pj;
+}
+
+std::map<std::string, Energy> EnergyByOp(const Inference& inference) {
+  std::map<std::string, Energy> by_op;
+  for (const auto& [op, cost] : inference.by_op) {
+    Energy energy;
+    energy.arithmetic_pj = static_cast<double>(cost.macs.float32) * kFloat32Mac +
+                           static_cast<double>(cost.macs.float16) * kFloat16Mac +
+                           static_cast<double>(cost.macs.int8) * kInt8Mac;
+    energy.activations_pj = static_cast<double>(cost.moved.activations()) * kCacheByte;
+    if (energy.total() > 0) by_op[op] = energy;
+  }
+  for (const auto& [op, bytes] : inference.stored_bytes_by_op) {
+    by_op[op].weights_pj = static_cast<double>(bytes) * kDramByte;
+  }
+  return by_op;
+}
+
 Energy EstimateEnergy(const Inference& inference) {
-  Energy energy;
-  energy.arithmetic_pj = static_cast<double>(inference.macs.float32) * kFloat32Mac +
-                         static_cast<double>(inference.macs.float16) * kFloat16Mac +
-                         static_cast<double>(inference.macs.int8) * kInt8Mac;
-  energy.weights_pj = static_cast<double>(inference.constant_bytes) * kDramByte;
-  energy.activations_pj = static_cast<double>(inference.activation_bytes) * kCacheByte;
-  return energy;
+  Energy total;
+  for (const auto& [op, energy] : EnergyByOp(inference)) total.Add(energy);
+  return total;
 }
 
 }  // namespace lathe::engine

@@ -2,19 +2,43 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace lathe::engine {
 
+void ValueRange::Add(std::span<const float> values) {
+  // Infinities are told apart from values by comparisons alone, which compilers keep in vectors.
+  constexpr float kMax = std::numeric_limits<float>::max();
+  float least = kMax;
+  float greatest = -kMax;
+  bool found = false;
+  for (const float v : values) {
+    const bool finite = v >= -kMax && v <= kMax;
+    least = finite && v < least ? v : least;
+    greatest = finite && v > greatest ? v : greatest;
+    found |= finite;
+  }
+  if (found) Add(ValueRange{least, greatest, true});
+}
+
+void ValueRange::Add(const ValueRange& other) {
+  if (!other.any) return;
+  low = any ? std::min(low, other.low) : other.low;
+  high = any ? std::max(high, other.high) : other.high;
+  any = true;
+}
+
 void Histogram::Cover(std::span<const float> values) {
   if (!counts_.empty()) return;
-  bool any = false;
-  for (const float v : values) {
-    if (!std::isfinite(v)) continue;
-    low_ = any ? std::min<double>(low_, v) : v;
-    high_ = any ? std::max<double>(high_, v) : v;
-    any = true;
-  }
-  if (!any) return;
+  ValueRange range;
+  range.Add(values);
+  Cover(range);
+}
+
+void Histogram::Cover(const ValueRange& range) {
+  if (!counts_.empty() || !range.any) return;
+  low_ = range.low;
+  high_ = range.high;
   // A constant needs some width.
   if (!(high_ > low_)) {
     const double width = std::max(1e-6, std::abs(low_) * 1e-3);
@@ -22,6 +46,10 @@ void Histogram::Cover(std::span<const float> values) {
     high_ += width;
   }
   counts_.assign(kBins, 0);
+}
+
+void Histogram::Merge(const Histogram& other) {
+  for (size_t i = 0; i < other.counts_.size(); ++i) counts_[i] += other.counts_[i];
 }
 
 void Histogram::Add(std::span<const float> values) {

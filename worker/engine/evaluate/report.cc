@@ -10,7 +10,9 @@
 #include "common/report/advice.h"
 #include "worker/engine/evaluate/constraints.h"
 #include "worker/engine/evaluate/layer_summary.h"
+#include "worker/engine/evaluate/report_cost.h"
 #include "worker/engine/evaluate/report_evaluation.h"
+#include "worker/engine/evaluate/report_histogram.h"
 
 namespace lathe::engine {
 namespace {
@@ -36,36 +38,24 @@ json SqnrDb(const std::optional<double>& error) {
 }
 
 json Figures(const ModelFigures& f) {
-  const Energy energy = EstimateEnergy(f.inference);
-  const MacCounts& macs = f.inference.macs;
-  return {
-      {"file_bytes", f.files.file_bytes},
-      {"gzip_bytes", f.files.gzip_bytes},
-      {"gzip_sampled", f.files.gzip_sampled},
-      {"parameters", f.parameters},
-      {"nonzero_parameters", f.nonzero_parameters},
-      {"weight_bytes", f.weight_bytes},
-      {"macs", macs.total()},
-      {"macs_by_type", {{"float32", macs.float32}, {"float16", macs.float16}, {"int8", macs.int8}}},
-      {"macs_incomplete", f.inference.macs_incomplete},
-      {"activation_bytes", f.inference.activation_bytes},
-      {"constant_bytes_read", f.inference.constant_bytes},
-      {"peak_activation_bytes",
-       f.peak_activation_bytes < 0 ? json(nullptr) : json(f.peak_activation_bytes)},
-      {"energy_pj", std::round(energy.total())},
-      {"energy",
-       {{"arithmetic_pj", std::round(energy.arithmetic_pj)},
-        {"weights_pj", std::round(energy.weights_pj)},
-        {"activations_pj", std::round(energy.activations_pj)},
-        {"source", kEnergySource}}},
-      {"opset", f.opset},
-      {"ir_version", f.ir_version}};
+  json figures = {{"file_bytes", f.files.file_bytes},
+                  {"gzip_bytes", f.files.gzip_bytes},
+                  {"gzip_sampled", f.files.gzip_sampled},
+                  {"parameters", f.parameters},
+                  {"nonzero_parameters", f.nonzero_parameters},
+                  {"weight_bytes", f.weight_bytes},
+                  {"peak_activation_bytes",
+                   f.peak_activation_bytes < 0 ? json(nullptr) : json(f.peak_activation_bytes)},
+                  {"opset", f.opset},
+                  {"ir_version", f.ir_version}};
+  AddCost(f.inference, &figures);
+  return figures;
 }
 
 json Ratios(const json& before, const json& after) {
   json ratios = json::object();
   for (const char* key : {"file_bytes", "gzip_bytes", "weight_bytes", "parameters",
-                          "nonzero_parameters", "macs", "energy_pj"}) {
+                          "nonzero_parameters", "macs", "bytes_moved", "energy_pj"}) {
     const double from = before[key].get<double>();
     const double to = after[key].get<double>();
     ratios[key] = to > 0 ? json(from / to) : json(nullptr);
@@ -201,8 +191,15 @@ Report MakeReport(const ReportInput& input) {
   AddWarnings(input, &warnings);
   json layers = json::array();
   for (const LayerSummary& layer : SummarizeLayers(input, &warnings)) {
-    layers.push_back(LayerJson(layer));
+    json& entry = layers.emplace_back(LayerJson(layer));
+    if (const auto cost = input.costs_before.find(layer.name); cost != input.costs_before.end()) {
+      AddLayerCost(cost->second, "", &entry);
+    }
+    if (const auto cost = input.costs_after.find(layer.name); cost != input.costs_after.end()) {
+      AddLayerCost(cost->second, "_after", &entry);
+    }
   }
+  AddWeightHistograms(input.measures, &layers);
   const json before = Figures(input.before);
   const json after = Figures(input.after);
   const Inference& inference = input.before.inference;
@@ -230,6 +227,7 @@ Report MakeReport(const ReportInput& input) {
     report.erase("ratios");
   }
   if (input.evaluation) AddEvaluation(*input.evaluation, &report);
+  AddTrace(input.trace, &report);
   Report made;
   if (!input.constraints.empty()) {
     const std::vector<ConstraintResult> judged = JudgeConstraints(input.constraints, report);

@@ -13,6 +13,7 @@
 #include "worker/engine/evaluate/energy.h"
 #include "worker/engine/evaluate/evaluation.h"
 #include "worker/engine/evaluate/file_size.h"
+#include "worker/engine/evaluate/trace.h"
 #include "worker/engine/evaluate/weight_error.h"
 #include "worker/engine/methods/method.h"
 #include "worker/engine/ops/shape_inference.h"
@@ -57,10 +58,14 @@ struct ReportInput {
   ModelFigures after;
   std::vector<StepRecord> steps;
   std::vector<LayerMeasure> measures;
+  // By the names of `measures`.
+  std::map<std::string, OperatorCost> costs_before;
+  std::map<std::string, OperatorCost> costs_after;
   std::vector<std::string> notes;
   std::vector<std::string> warnings;
   std::map<std::string, double> timings;  // seconds by phase
   std::optional<EvaluationOutcome> evaluation;
+  std::vector<TracePoint> trace;              // one a step but for the last; or empty
   std::map<std::string, double> constraints;  // by name
 };
 

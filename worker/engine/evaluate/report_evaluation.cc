@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "worker/engine/evaluate/report_histogram.h"
+
 namespace lathe::engine {
 namespace {
 
@@ -15,10 +17,6 @@ using nlohmann::json;
 constexpr size_t kMaxHistograms = 24;
 
 json OrNull(const std::optional<double>& value) { return value ? json(*value) : json(nullptr); }
-
-json HistogramJson(const Histogram& histogram) {
-  return {{"edges", histogram.Edges()}, {"counts", histogram.counts()}};
-}
 
 json Activations(const std::vector<LayerDiagnosis>& layers) {
   std::vector<const LayerDiagnosis*> worst;

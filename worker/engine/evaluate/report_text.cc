@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "worker/engine/evaluate/report.h"
+#include "worker/engine/evaluate/report_text_cost.h"
 #include "worker/engine/evaluate/report_text_evaluation.h"
 #include "worker/engine/evaluate/text_table.h"
 
@@ -44,6 +45,7 @@ std::string Summary(const json& report) {
       {"parameters", "parameters"},
       {"nonzero_parameters", "non-zero parameters"},
       {"macs", "MACs"},
+      {"bytes_moved", "bytes moved"},
       {"energy_pj", "energy, pJ (estimate)"},
   };
   // An evaluation of one model has nothing to compare.
@@ -64,6 +66,12 @@ std::string Summary(const json& report) {
     rows.push_back({line.label, number("before"), number("after"),
                     ratio.is_number() ? absl::StrFormat("%.2fx", ratio.get<double>()) : "-"});
   }
+  const auto intensity = [&report](const char* side) {
+    const json& value = report[side]["arithmetic_intensity"];
+    return value.is_number() ? absl::StrFormat("%.2f", value.get<double>()) : "-";
+  };
+  rows.push_back({"operations a byte moved", intensity("before")});
+  if (two) rows.back().push_back(intensity("after"));
   return AlignColumns(rows, 1);
 }
 
@@ -152,8 +160,8 @@ void AddAssumptions(const json& report, std::vector<std::string>* notes) {
 
 std::string ReportText(const std::string& report_json) {
   const json report = json::parse(report_json);
-  std::string out =
-      absl::StrCat(Summary(report), EvaluationText(report), Layers(report), Skipped(report));
+  std::string out = absl::StrCat(Summary(report), OperatorCostText(report), EvaluationText(report),
+                                 TraceText(report), Layers(report), Skipped(report));
   std::vector<std::string> notes;
   for (const json& step : report["steps"]) {
     for (const json& note : step["notes"]) {

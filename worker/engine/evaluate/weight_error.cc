@@ -9,17 +9,14 @@
 #include "common/status_macros.h"
 #include "worker/engine/evaluate/constant_evaluator.h"
 #include "worker/engine/evaluate/linear_operand.h"
+#include "worker/engine/evaluate/operand_source.h"
 #include "worker/engine/graph/edit.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/linalg/products.h"
-#include "worker/engine/ops/value_fact.h"
 
 namespace lathe::engine {
 namespace {
 
-// A piece of work: large enough to pay for itself, small enough that nothing large is decoded twice
-// over.
-constexpr int64_t kPieceElements = int64_t{256} << 10;
 // Operators between a layer's output and the one that multiplies by its weight: Add for a bias.
 constexpr int kMaxStepsBack = 4;
 
@@ -68,48 +65,6 @@ int64_t CountNonzero(const std::vector<float>& values) {
   return static_cast<int64_t>(values.size()) -
          static_cast<int64_t>(std::count(values.begin(), values.end(), 0.0f));
 }
-
-int64_t Elements(const Shape& dims) {
-  ValueFact fact;
-  fact.dims = dims;
-  fact.ranked = true;
-  return fact.size();
-}
-
-// A constant that is read in parts where that is possible, and as a whole otherwise.
-class Source {
- public:
-  static absl::StatusOr<Source> Open(const ConstantEvaluator& evaluator, const Graph* graph,
-                                     const std::string& value) {
-    Source source(evaluator, graph, value);
-    ASSIGN_OR_RETURN(source.plan_, evaluator.Plan(graph, value));
-    if (!source.plan_.by_rows) {
-      ASSIGN_OR_RETURN(source.whole_, evaluator.Evaluate(graph, value));
-    }
-    return source;
-  }
-  const Shape& dims() const { return plan_.dims; }
-  bool by_rows() const { return plan_.by_rows; }
-  const std::vector<float>& whole() const { return whole_; }
-  // Rows of a constant that is read by rows.
-  absl::StatusOr<std::vector<float>> Rows(int64_t begin, int64_t end) const {
-    return evaluator_->Evaluate(graph_, value_, RowRange{begin, end});
-  }
-  absl::StatusOr<std::vector<float>> All() const {
-    if (!plan_.by_rows) return whole_;
-    return evaluator_->Evaluate(graph_, value_);
-  }
-
- private:
-  Source(const ConstantEvaluator& evaluator, const Graph* graph, std::string value)
-      : evaluator_(&evaluator), graph_(graph), value_(std::move(value)) {}
-
-  const ConstantEvaluator* evaluator_;
-  const Graph* graph_;
-  std::string value_;
-  ConstantPlan plan_;
-  std::vector<float> whole_;
-};
 
 std::vector<const Graph*> GraphsInOrder(const Model& model) {
   std::vector<const Graph*> graphs;
@@ -190,7 +145,7 @@ class Measurer {
       return absl::NotFoundError("it has no operand");
     }
     const std::string& operand = use.node->inputs[static_cast<size_t>(use.input)];
-    ASSIGN_OR_RETURN(const Source source, Source::Open(before_, use.graph, operand));
+    ASSIGN_OR_RETURN(const OperandSource source, OperandSource::Open(before_, use.graph, operand));
     const std::vector<float> zeros = ZeroPoint(use);
     const bool leading = use.node->op_type == "ConvInteger" || use.node->op_type == "QLinearConv";
     const int64_t elements = Elements(source.dims());
@@ -259,19 +214,20 @@ class Measurer {
           absl::StrCat("'", *named, "' is not computed in the compressed model"));
     }
     ASSIGN_OR_RETURN(
-        const Source before,
-        Source::Open(before_, use.graph, use.node->inputs[static_cast<size_t>(use.input)]));
+        const OperandSource before,
+        OperandSource::Open(before_, use.graph, use.node->inputs[static_cast<size_t>(use.input)]));
     measure->dims = before.dims();
     measure->parameters_before = Elements(before.dims());
     if (use.role == WeightRole::kEmbedding) {
-      ASSIGN_OR_RETURN(const Source after, Source::Open(after_, graph, *named));
+      ASSIGN_OR_RETURN(const OperandSource after, OperandSource::Open(after_, graph, *named));
       return CompareSources(before, after, measure);
     }
     const Node* node = made->node;
     for (int step = 0; step < kMaxStepsBack; ++step) {
       const bool same_op = node->op_type == use.node->op_type && node->domain == use.node->domain;
       if (same_op && static_cast<size_t>(use.input) < node->inputs.size()) {
-        auto after = Source::Open(after_, graph, node->inputs[static_cast<size_t>(use.input)]);
+        auto after =
+            OperandSource::Open(after_, graph, node->inputs[static_cast<size_t>(use.input)]);
         const bool same_form =
             node->IntAttribute("transB", 0) == use.node->IntAttribute("transB", 0);
         if (after.ok() && after->dims() == before.dims() && same_form) {
@@ -313,44 +269,28 @@ class Measurer {
     return absl::OkStatus();
   }
 
-  absl::Status CompareSources(const Source& before, const Source& after, LayerMeasure* measure) {
+  static bool Changed(const LayerMeasure& measure) {
+    return measure.relative_error && *measure.relative_error > 0;
+  }
+
+  absl::Status CompareSources(const OperandSource& before, const OperandSource& after,
+                              LayerMeasure* measure) {
     if (before.dims() != after.dims()) {
       return absl::UnimplementedError("it has another shape in the compressed model");
     }
-    const int64_t elements = Elements(before.dims());
-    measure->parameters_after = elements;
-    const int64_t rows = before.dims().empty() ? 1 : before.dims()[0];
-    const int64_t width = rows == 0 ? 0 : elements / rows;
-    const int64_t rows_a_piece = std::max<int64_t>(1, kPieceElements / std::max<int64_t>(1, width));
-    const int64_t pieces = (rows + rows_a_piece - 1) / rows_a_piece;
-    std::vector<Sums> sums(static_cast<size_t>(pieces));
-    std::vector<absl::Status> failed(static_cast<size_t>(pieces));
-    parallel_.Run(pieces, [&](int64_t p) {
-      const int64_t begin = p * rows_a_piece;
-      const int64_t end = std::min(rows, begin + rows_a_piece);
-      std::vector<float> left;
-      std::vector<float> right;
-      const float* a = before.whole().data() + begin * width;
-      const float* b = after.whole().data() + begin * width;
-      for (const bool is_left : {true, false}) {
-        const Source& source = is_left ? before : after;
-        if (!source.by_rows()) continue;
-        auto values = source.Rows(begin, end);
-        if (!values.ok()) {
-          failed[static_cast<size_t>(p)] = values.status();
-          return;
-        }
-        (is_left ? left : right) = *std::move(values);
-        (is_left ? a : b) = (is_left ? left : right).data();
-      }
-      sums[static_cast<size_t>(p)] = Compare(a, b, (end - begin) * width);
-    });
+    measure->parameters_after = Elements(before.dims());
+    const WeightPieces pieces(before, after);
+    std::vector<Sums> sums(static_cast<size_t>(pieces.count()));
+    RETURN_IF_ERROR(pieces.ForEach(parallel_, [&](const WeightPiece& piece) {
+      sums[static_cast<size_t>(piece.index)] =
+          Compare(piece.before.data(), piece.after.data(), piece.size());
+    }));
     Sums total;
-    for (size_t p = 0; p < sums.size(); ++p) {
-      RETURN_IF_ERROR(failed[p]);
-      total.Add(sums[p]);
-    }
-    return Finish(total, measure);
+    for (const Sums& part : sums) total.Add(part);
+    RETURN_IF_ERROR(Finish(total, measure));
+    if (!Changed(*measure)) return absl::OkStatus();
+    ASSIGN_OR_RETURN(measure->histogram, CountWeights(pieces, parallel_));
+    return absl::OkStatus();
   }
 
   // The weight has become another operator's, or two factors.
@@ -362,9 +302,11 @@ class Measurer {
     if (was.in == now.in && was.out == now.out) {
       Turn(was.out_major, &now);
       measure->parameters_after = static_cast<int64_t>(now.values.size());
-      return Finish(
+      RETURN_IF_ERROR(Finish(
           Compare(was.values.data(), now.values.data(), static_cast<int64_t>(was.values.size())),
-          measure);
+          measure));
+      if (Changed(*measure)) measure->histogram = CountWeights(was.values, now.values);
+      return absl::OkStatus();
     }
     const Definition* first = after_index_.Resolve(graph, now.data);
     if (first == nullptr || first->kind != Definition::Kind::kNode || was.out != now.out) {
@@ -383,12 +325,17 @@ class Measurer {
     sums.norm = SquaredNorm(was.values.data(), was.in * was.out, parallel_);
     const LinearOperand& left = was.out_major ? now : inner;
     const LinearOperand& right = was.out_major ? inner : now;
-    sums.change =
-        SquaredResidual(was.out_major ? was.out : was.in, was.out_major ? was.in : was.out, now.in,
-                        was.values.data(), left.values.data(), right.values.data(), parallel_);
+    const int64_t rows = was.out_major ? was.out : was.in;
+    const int64_t columns = was.out_major ? was.in : was.out;
+    sums.change = SquaredResidual(rows, columns, now.in, was.values.data(), left.values.data(),
+                                  right.values.data(), parallel_);
     measure->parameters_after =
         static_cast<int64_t>(now.values.size()) + static_cast<int64_t>(inner.values.size());
-    return Finish(sums, measure);
+    RETURN_IF_ERROR(Finish(sums, measure));
+    if (!Changed(*measure)) return absl::OkStatus();
+    measure->histogram = CountProduct(rows, columns, now.in, was.values.data(), left.values.data(),
+                                      right.values.data(), parallel_);
+    return absl::OkStatus();
   }
 
   static void Turn(bool out_major, LinearOperand* operand) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/engine/evaluate/weight_histogram.h"
 #include "worker/engine/graph/model.h"
 #include "worker/engine/tensor/parallel.h"
 
@@ -27,7 +28,8 @@ struct LayerMeasure {
   // norm(W - W') / norm(W), Frobenius, W' decoded from the compressed model; of factors, their
   // product. Absent when the weight was left alone by design (blocked) or could not be decoded.
   std::optional<double> relative_error;
-  std::string not_measured;  // why not, for a weight that is not blocked
+  std::string not_measured;   // why not, for a weight that is not blocked
+  WeightHistogram histogram;  // of a weight that has changed; empty otherwise
 };
 
 // Measures every weight of `original` in `compressed`, which came from it by methods: the same

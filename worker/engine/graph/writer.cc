@@ -71,7 +71,36 @@ absl::Status PastProtobuf(int64_t bytes) {
       "moved to external data"));
 }
 
+// What goes to which file.
+struct FilesPlan {
+  DataFilePlan data;
+  WireBuffer wire;  // the main file
+};
+
+absl::StatusOr<FilesPlan> PlanFiles(const Model& model, const std::string& main_name,
+                                    const WriteOptions& options) {
+  FilesPlan plan;
+  plan.data.placement.location = main_name + ".data";
+  plan.wire = ModelToWire(model, plan.data.placement);
+  for (const bool initializers : {true, false}) {
+    if (plan.wire.size() <= options.max_single_file_bytes) break;
+    ForEachTensor(model, initializers, [&](const Tensor& tensor) {
+      plan.data.Add(tensor, options.external_threshold_bytes);
+    });
+    plan.wire = ModelToWire(model, plan.data.placement);
+  }
+  if (plan.wire.size() > kMaxProtoBytes) return PastProtobuf(plan.wire.size());
+  return plan;
+}
+
 }  // namespace
+
+absl::StatusOr<int64_t> WrittenBytes(const Model& model, const std::string& main_file,
+                                     const WriteOptions& options) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> components, SafePathComponents(main_file));
+  ASSIGN_OR_RETURN(const FilesPlan plan, PlanFiles(model, components.back(), options));
+  return plan.wire.size() + plan.data.size_bytes;
+}
 
 absl::StatusOr<std::vector<WrittenFile>> WriteModel(const Model& model, const std::string& folder,
                                                     const std::string& main_file,
@@ -80,18 +109,9 @@ absl::StatusOr<std::vector<WrittenFile>> WriteModel(const Model& model, const st
   const std::string path = absl::StrJoin(components, "/");
   const std::string data_path = path + ".data";
 
-  DataFilePlan plan;
-  plan.placement.location = components.back() + ".data";
-  WireBuffer wire = ModelToWire(model, plan.placement);
-  for (const bool initializers : {true, false}) {
-    if (wire.size() <= options.max_single_file_bytes) break;
-    ForEachTensor(model, initializers, [&](const Tensor& tensor) {
-      plan.Add(tensor, options.external_threshold_bytes);
-    });
-    wire = ModelToWire(model, plan.placement);
-  }
-  if (wire.size() > kMaxProtoBytes) return PastProtobuf(wire.size());
-
+  ASSIGN_OR_RETURN(const FilesPlan planned, PlanFiles(model, components.back(), options));
+  const DataFilePlan& plan = planned.data;
+  const WireBuffer& wire = planned.wire;
   std::vector<WrittenFile> files = {{path, wire.size()}};
   std::unique_ptr<OutputFile> data;
   if (!plan.tensors.empty()) {

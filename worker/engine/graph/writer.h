@@ -37,6 +37,10 @@ absl::StatusOr<std::vector<WrittenFile>> WriteModel(const Model& model, const st
                                                     const std::string& main_file,
                                                     const WriteOptions& options = {});
 
+// Bytes of the files that WriteModel would write, all together. FAILED_PRECONDITION as WriteModel.
+absl::StatusOr<int64_t> WrittenBytes(const Model& model, const std::string& main_file,
+                                     const WriteOptions& options = {});
+
 // One protobuf in memory, no external data; for tests. FAILED_PRECONDITION past 2 GiB.
 absl::StatusOr<std::string> SerializeModel(const Model& model);
 

@@ -46,7 +46,7 @@ std::vector<ValueFact> GraphWalker::WalkBody(const Scope& scope, const Graph& bo
     (*inner.facts)[body.inputs[i].name] = std::move(fact);
   }
   if (inner.depth <= 2 * limits::kMaxGraphDepth) {
-    *cost = Walk(inner);
+    Walk(inner, cost);
   } else {
     Note(&result_.macs_incomplete, "subgraphs and calls nest too deeply to be followed");
   }
@@ -54,7 +54,6 @@ std::vector<ValueFact> GraphWalker::WalkBody(const Scope& scope, const Graph& bo
   for (const ValueInfo& output : body.outputs) {
     const ValueFact* fact = Lookup(inner, output.name);
     outputs.push_back(fact == nullptr || !fact->ranked ? Declared(output, false) : *fact);
-    outputs.back().stored_bytes = -1;
   }
   return outputs;
 }
@@ -74,8 +73,10 @@ void GraphWalker::VisitIf(const Scope& scope, const Node& node, WalkCost* cost) 
   WalkCost no_cost;
   std::vector<ValueFact> facts = WalkBody(scope, *yes, {}, &yes_cost);
   const std::vector<ValueFact> others = WalkBody(scope, *no, {}, &no_cost);
-  *cost = yes_cost.macs.total() >= no_cost.macs.total() ? yes_cost : no_cost;
-  if (yes_cost.macs.total() != no_cost.macs.total()) {
+  const int64_t yes_macs = yes_cost.Total().macs.total();
+  const int64_t no_macs = no_cost.Total().macs.total();
+  cost->Add(yes_macs >= no_macs ? yes_cost : no_cost, 1);
+  if (yes_macs != no_macs) {
     Note(&result_.assumptions, absl::StrCat(DescribeNode(node),
                                             ": which branch runs depends on the data; the one with "
                                             "more multiply-accumulates is counted"));
@@ -198,14 +199,6 @@ void GraphWalker::VisitCall(const Scope& scope, const Node& node, const Function
   std::vector<ValueFact> facts;
   for (const ValueFact* fact : Inputs(scope, node)) {
     facts.push_back(fact == nullptr ? ValueFact() : *fact);
-    // Whoever reads it inside reads it here: it is counted as this call's.
-    facts.back().stored_bytes = -1;
-  }
-  for (size_t i = 0; i < node.inputs.size(); ++i) {
-    const ValueFact* fact = node.inputs[i].empty() ? nullptr : Lookup(scope, node.inputs[i]);
-    if (fact != nullptr && fact->stored_bytes >= 0) {
-      CountStored(scope, node.inputs[i], fact->stored_bytes);
-    }
   }
   // A function sees its parameters only: the scope around its body is empty.
   static const Graph empty;

@@ -17,12 +17,55 @@ namespace {
 // Lists of the report stay readable.
 constexpr size_t kMaxListed = 50;
 
-bool IsView(const Node& node) {
-  for (const char* op : {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Constant",
-                         "Shape", "Size", "Dropout"}) {
-    if (node.Is(op)) return true;
+std::string OpName(const Node& node) {
+  const bool onnx = node.domain.empty() || node.domain == "ai.onnx";
+  return onnx ? node.op_type : absl::StrCat(node.domain, ".", node.op_type);
+}
+
+// Bytes of so many elements of a value.
+int64_t BytesOf(const ValueFact& fact, int64_t elements, bool in_eight_bits) {
+  if (in_eight_bits) return elements;
+  if (elements == fact.size()) return fact.bytes();
+  return DTypeBytes(fact.dtype, elements).value_or(0);
+}
+
+// What one execution moves, and adds the shares of constants that it reads to `shares`. `macs` are
+// the node's, where it does some.
+//
+// Runtimes fuse what quantizes and dequantizes activations into the operators beside it: a value
+// that was just dequantized counts in 8 bits, and DequantizeLinear itself moves nothing; a product
+// in 8 bits hands its result to QuantizeLinear in registers. A constant that was dequantized counts
+// in 8 bits where the arithmetic is in 8 bits, and as floats where they are multiplied.
+BytesMoved CountBytes(const OpRule& rule, const OpContext& ctx, const std::optional<MacCount>& macs,
+                      std::vector<std::pair<int64_t, double>>* shares) {
+  BytesMoved moved;
+  const bool eight_bits = macs && macs->type == MacType::kInt8;
+  const bool fused =
+      ctx.output_count() > 0 && ctx.Out(0).dequantized && ctx.node().Is("DequantizeLinear");
+  for (size_t i = 0; i < ctx.input_count(); ++i) {
+    if (!ctx.Has(i)) continue;
+    const ValueFact& in = ctx.In(i);
+    const int64_t all = in.size();
+    const int64_t elements =
+        rule.traffic.reads == nullptr || !in.ranked ? all : rule.traffic.reads(ctx, i);
+    if (in.constant) {
+      const bool reads = elements > 0 || (rule.traffic.reads == nullptr && all == 0);
+      if (reads) shares->emplace_back(in.constant_id, all > 0 ? double(elements) / double(all) : 1);
+      moved.constants_read =
+          SaturatingAdd(moved.constants_read, BytesOf(in, elements, eight_bits && in.dequantized));
+    } else if (!fused && !in.in_registers) {
+      moved.activations_read =
+          SaturatingAdd(moved.activations_read, BytesOf(in, elements, in.dequantized));
+    }
   }
-  return false;
+  if (fused || !rule.traffic.writes) return moved;
+  for (size_t i = 0; i < ctx.output_count(); ++i) {
+    const ValueFact& out = ctx.Out(i);
+    if (out.in_registers) continue;
+    moved.activations_written =
+        SaturatingAdd(moved.activations_written, BytesOf(out, out.size(), out.dequantized));
+  }
+  return moved;
 }
 
 // The node with attributes that refer to the call's replaced by those; nullptr when it has none.
@@ -46,9 +89,14 @@ std::unique_ptr<Node> Resolved(const Node& node, const Node& call, Graph* graph)
 
 }  // namespace
 
+OperatorCost WalkCost::Total() const {
+  OperatorCost total;
+  for (const auto& [op, cost] : by_op) total.Add(cost, 1);
+  return total;
+}
+
 void WalkCost::Add(const WalkCost& other, int64_t times) {
-  macs.Add(other.macs, times);
-  activation_bytes = SaturatingAdd(activation_bytes, SaturatingMul(other.activation_bytes, times));
+  for (const auto& [op, cost] : other.by_op) by_op[op].Add(cost, times);
 }
 
 GraphWalker::GraphWalker(const Model& model, const Bindings& bindings)
@@ -63,9 +111,13 @@ Inference GraphWalker::Run() {
     if (model_.graph->initializers.count(input.name) != 0) continue;
     (*scope.facts)[input.name] = Declared(input, true);
   }
-  const WalkCost cost = Walk(scope);
-  result_.macs = cost.macs;
-  result_.activation_bytes = cost.activation_bytes;
+  WalkCost cost;
+  Walk(scope, &cost);
+  result_.total = cost.Total();
+  result_.by_op = std::move(cost.by_op);
+  for (const auto& [op, bytes] : result_.stored_bytes_by_op) {
+    result_.stored_bytes = SaturatingAdd(result_.stored_bytes, bytes);
+  }
   for (const auto& [name, size] : given_) {
     if (used_.count(name) == 0) result_.unused_bindings.push_back(name);
   }
@@ -111,7 +163,9 @@ const ValueFact* GraphWalker::Lookup(const Scope& scope, const std::string& valu
     if (found != s->facts->end()) return &found->second;
     const auto constant = s->graph->initializers.find(value);
     if (constant != s->graph->initializers.end()) {
-      return &s->facts->emplace(value, FactOf(constant->second)).first->second;
+      ValueFact fact = FactOf(constant->second);
+      fact.constant_id = constants_.Stored(&constant->second, fact.stored_bytes);
+      return &s->facts->emplace(value, std::move(fact)).first->second;
     }
     const auto sparse = s->graph->sparse_initializers.find(value);
     if (sparse == s->graph->sparse_initializers.end()) continue;
@@ -122,6 +176,7 @@ const ValueFact* GraphWalker::Lookup(const Scope& scope, const std::string& valu
     fact.ranked = IsPlausible(fact.dims);
     fact.constant = true;
     fact.stored_bytes = static_cast<int64_t>(sparse->second.size());
+    fact.constant_id = constants_.Stored(&sparse->second, fact.stored_bytes);
     return &s->facts->emplace(value, std::move(fact)).first->second;
   }
   return nullptr;
@@ -150,6 +205,7 @@ void GraphWalker::Store(const Scope& scope, const Node& node, std::vector<ValueF
     if (fact.ranked && !IsPlausible(fact.dims)) fact = ValueFact();
     if (!fact.ranked) {
       const bool constant = fact.constant;
+      const int64_t constant_id = fact.constant_id;
       if (const auto info = scope.graph->value_infos.find(name);
           info != scope.graph->value_infos.end()) {
         fact = Declared(info->second, false);
@@ -159,13 +215,13 @@ void GraphWalker::Store(const Scope& scope, const Node& node, std::vector<ValueF
         }
       }
       fact.constant = constant;
+      fact.constant_id = constant_id;
     }
     (*scope.facts)[name] = std::move(fact);
   }
 }
 
-WalkCost GraphWalker::Walk(const Scope& scope) {
-  WalkCost cost;
+void GraphWalker::Walk(const Scope& scope, WalkCost* cost) {
   for (const auto& node : scope.graph->nodes) {
     if (--budget_ < 0) {
       Note(&result_.macs_incomplete, "functions call each other too often to be followed");
@@ -173,29 +229,27 @@ WalkCost GraphWalker::Walk(const Scope& scope) {
     }
     const std::unique_ptr<Node> resolved =
         scope.call == nullptr ? nullptr : Resolved(*node, *scope.call, nullptr);
-    cost.Add(Visit(scope, resolved ? *resolved : *node, *node), 1);
+    Visit(scope, resolved ? *resolved : *node, *node, cost);
     if (!resolved) continue;
     for (const Attribute& attribute : resolved->attributes) {
       for (const auto& graph : attribute.graphs) result_.values.erase(graph.get());
     }
   }
-  return cost;
 }
 
-WalkCost GraphWalker::Visit(const Scope& scope, const Node& node, const Node& original) {
-  WalkCost cost;
+void GraphWalker::Visit(const Scope& scope, const Node& node, const Node& original,
+                        WalkCost* cost) {
   if (const Function* function = FindCallee(model_, node)) {
-    VisitCall(scope, node, *function, &cost);
+    VisitCall(scope, node, *function, cost);
   } else if (node.Is("If")) {
-    VisitIf(scope, node, &cost);
+    VisitIf(scope, node, cost);
   } else if (node.Is("Loop")) {
-    VisitLoop(scope, node, &cost);
+    VisitLoop(scope, node, cost);
   } else if (node.Is("Scan")) {
-    VisitScan(scope, node, &cost);
+    VisitScan(scope, node, cost);
   } else {
-    VisitOperator(scope, node, original, &cost);
+    VisitOperator(scope, node, original, cost);
   }
-  return cost;
 }
 
 void GraphWalker::VisitOperator(const Scope& scope, const Node& node, const Node& original,
@@ -234,56 +288,66 @@ void GraphWalker::VisitOperator(const Scope& scope, const Node& node, const Node
     out.constant = constant;
     if (out.ranked && !IsPlausible(out.dims)) out = ValueFact();
   }
-  if (rule->macs != nullptr && !constant) {
-    // An output that a declaration knows better.
-    if (ctx.output_count() > 0 && !ctx.Out(0).ranked) Store(scope, node, ctx.outputs());
-    if (ctx.output_count() > 0 && !ctx.Out(0).ranked) {
-      if (const ValueFact* stored = Lookup(scope, node.outputs[0])) ctx.outputs()[0] = *stored;
+  if (constant) {
+    NumberConstant(ctx, original);
+  } else {
+    CountOperator(scope, node, original, *rule, ctx, cost);
+  }
+  Store(scope, node, std::move(ctx.outputs()));
+}
+
+void GraphWalker::NumberConstant(OpContext& ctx, const Node& original) {
+  int64_t id = 0;
+  if (ctx.node().inputs.empty()) {
+    const int64_t bytes = ctx.output_count() > 0 ? ctx.Out(0).stored_bytes : 0;
+    id = constants_.Stored(&original, bytes);
+  } else {
+    std::vector<int64_t> from;
+    for (size_t i = 0; i < ctx.input_count(); ++i) {
+      if (ctx.In(i).constant_id != 0) from.push_back(ctx.In(i).constant_id);
     }
-    if (const auto macs = rule->macs(ctx)) {
-      cost->macs.Add(*macs);
-      result_.node_macs[&original] = *macs;
+    id = constants_.Computed(std::move(from));
+  }
+  for (ValueFact& out : ctx.outputs()) out.constant_id = id;
+}
+
+void GraphWalker::CountOperator(const Scope& scope, const Node& node, const Node& original,
+                                const OpRule& rule, OpContext& ctx, WalkCost* cost) {
+  OperatorCost once;
+  once.runs = 1;
+  // An output that a declaration knows better.
+  if (ctx.output_count() > 0 && !ctx.Out(0).ranked) {
+    Store(scope, node, ctx.outputs());
+    if (const ValueFact* stored = Lookup(scope, node.outputs[0])) ctx.outputs()[0] = *stored;
+  }
+  std::optional<MacCount> macs;
+  if (rule.macs != nullptr) {
+    macs = rule.macs(ctx);
+    if (macs) {
+      once.macs.Add(*macs);
     } else {
       Note(&result_.macs_incomplete,
            absl::StrCat(DescribeNode(node), ": the shapes of its operands are not known"));
     }
   }
-  CountTraffic(scope, node, ctx, constant, cost);
-  Store(scope, node, std::move(ctx.outputs()));
-}
-
-void GraphWalker::CountTraffic(const Scope& scope, const Node& node, const OpContext& ctx,
-                               bool constant, WalkCost* cost) {
-  const bool view = IsView(node) || constant;
-  for (size_t i = 0; i < ctx.input_count(); ++i) {
-    if (!ctx.Has(i)) continue;
-    const ValueFact& in = ctx.In(i);
-    const bool table = i == 0 && (node.Is("Gather") || node.op_type == "GatherBlockQuantized") &&
-                       ctx.output_count() > 0 && ctx.Out(0).ranked;
-    if (in.stored_bytes >= 0) {
-      // A table is read row by row, in its own type.
-      const int64_t rows = table && in.size() > 0
-                               ? static_cast<int64_t>(static_cast<double>(ctx.Out(0).size()) *
-                                                      static_cast<double>(in.stored_bytes) /
-                                                      static_cast<double>(in.size()))
-                               : in.stored_bytes;
-      CountStored(scope, node.inputs[i], std::min(rows, in.stored_bytes));
-    } else if (!in.constant && !view) {
-      cost->activation_bytes =
-          SaturatingAdd(cost->activation_bytes, table ? ctx.Out(0).bytes() : in.bytes());
-    }
+  if (ctx.output_count() > 0 && !node.outputs[0].empty()) {
+    const bool clipped = ctx.In(0).in_registers && (node.Is("Relu") || node.Is("Clip"));
+    const bool product = macs && macs->type == MacType::kInt8 && IsFloat(ctx.Out(0).dtype);
+    ctx.outputs()[0].in_registers =
+        (clipped || product) && readers_.IsQuantizedAtOnce(*scope.graph, node.outputs[0]);
   }
-  if (view) return;
-  for (size_t i = 0; i < ctx.output_count(); ++i) {
-    cost->activation_bytes = SaturatingAdd(cost->activation_bytes, ctx.Out(i).bytes());
+  std::vector<std::pair<int64_t, double>> shares;
+  once.moved = CountBytes(rule, ctx, macs, &shares);
+  const std::string op = OpName(node);
+  for (const auto& [constant, share] : shares) {
+    const int64_t bytes = constants_.Read(constant, share);
+    if (bytes == 0) continue;
+    int64_t& slot = result_.stored_bytes_by_op[op];
+    slot = SaturatingAdd(slot, bytes);
   }
-}
-
-void GraphWalker::CountStored(const Scope& scope, const std::string& value, int64_t bytes) {
-  const Scope* owner = &scope;
-  while (owner != nullptr && owner->facts->count(value) == 0) owner = owner->outer;
-  if (owner == nullptr || !read_constants_.emplace(owner->graph, value).second) return;
-  result_.constant_bytes = SaturatingAdd(result_.constant_bytes, bytes);
+  cost->by_op[op].Add(once, 1);
+  // What a node costs is told of it where all of that is known.
+  if (rule.macs == nullptr || macs) result_.node_costs[&original] = once;
 }
 
 }  // namespace lathe::engine

@@ -3,6 +3,7 @@
 #ifndef LATHE_WORKER_ENGINE_OPS_GRAPH_WALKER_H_
 #define LATHE_WORKER_ENGINE_OPS_GRAPH_WALKER_H_
 
+#include <map>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -11,15 +12,17 @@
 #include <vector>
 
 #include "worker/engine/graph/model.h"
+#include "worker/engine/ops/constant_reads.h"
 #include "worker/engine/ops/op_context.h"
 #include "worker/engine/ops/shape_inference.h"
+#include "worker/engine/ops/value_readers.h"
 
 namespace lathe::engine {
 
-// What one run of a graph costs.
+// What one run of a graph costs, by operator.
 struct WalkCost {
-  MacCounts macs;
-  int64_t activation_bytes = 0;
+  std::map<std::string, OperatorCost> by_op;
+  OperatorCost Total() const;
   void Add(const WalkCost& other, int64_t times);
 };
 
@@ -39,8 +42,9 @@ class GraphWalker {
     int depth = 0;
   };
 
-  WalkCost Walk(const Scope& scope);
-  WalkCost Visit(const Scope& scope, const Node& node, const Node& original);
+  // All of these add what they find to `cost`.
+  void Walk(const Scope& scope, WalkCost* cost);
+  void Visit(const Scope& scope, const Node& node, const Node& original, WalkCost* cost);
   void VisitIf(const Scope& scope, const Node& node, WalkCost* cost);
   void VisitLoop(const Scope& scope, const Node& node, WalkCost* cost);
   void VisitScan(const Scope& scope, const Node& node, WalkCost* cost);
@@ -55,10 +59,10 @@ class GraphWalker {
   // Stores the facts of a node's outputs, from declarations where they are not known.
   void Store(const Scope& scope, const Node& node, std::vector<ValueFact> facts);
   ValueFact Declared(const ValueInfo& info, bool is_input);
-  void CountTraffic(const Scope& scope, const Node& node, const OpContext& ctx, bool constant,
-                    WalkCost* cost);
-  // Counts the bytes of a stored constant once.
-  void CountStored(const Scope& scope, const std::string& value, int64_t bytes);
+  // Outputs that are computed at load.
+  void NumberConstant(OpContext& ctx, const Node& original);
+  void CountOperator(const Scope& scope, const Node& node, const Node& original, const OpRule& rule,
+                     OpContext& ctx, WalkCost* cost);
   // Adds to a list of the result, once, up to a number of entries.
   void Note(std::vector<std::string>* list, std::string text);
 
@@ -67,7 +71,8 @@ class GraphWalker {
   Inference result_;
   std::set<std::string> used_;
   std::set<std::string> noted_;
-  std::set<std::pair<const Graph*, std::string>> read_constants_;
+  ConstantReads constants_;
+  ValueReaders readers_;
   std::unordered_set<std::string> calls_;  // functions being walked
   int64_t budget_;
 };

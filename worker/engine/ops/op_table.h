@@ -5,17 +5,11 @@
 #include <cstdint>
 #include <string>
 
+#include "worker/engine/ops/cost.h"
 #include "worker/engine/ops/op_context.h"
+#include "worker/engine/ops/traffic.h"
 
 namespace lathe::engine {
-
-// The arithmetic of multiply-accumulates.
-enum class MacType { kFloat32, kFloat16, kInt8 };
-
-struct MacCount {
-  int64_t count = 0;
-  MacType type = MacType::kFloat32;
-};
 
 struct OpRule {
   const char* domain;
@@ -26,6 +20,8 @@ struct OpRule {
   // Multiply-accumulates, once `infer` has answered; nullopt when an input's shape is missing.
   // nullptr: the operator does none.
   std::optional<MacCount> (*macs)(const OpContext& ctx);
+  // Bytes moved.
+  Traffic traffic = {};
 };
 
 // nullptr when the table does not have it.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "worker/engine/graph/model.h"
+#include "worker/engine/ops/cost.h"
 #include "worker/engine/ops/op_table.h"
 #include "worker/engine/ops/value_fact.h"
 
@@ -18,30 +19,20 @@ namespace lathe::engine {
 // Symbolic dimension -> size. An unnamed dimension is bound by "input[axis]": "images[2]".
 using Bindings = std::map<std::string, int64_t>;
 
-// Multiply-accumulates by their arithmetic.
-struct MacCounts {
-  int64_t float32 = 0;
-  int64_t float16 = 0;
-  int64_t int8 = 0;
-  int64_t total() const;
-  void Add(MacCount macs);
-  void Add(const MacCounts& other, int64_t times);
-};
-
 struct Inference {
   // What is known of the values of each graph. A function's body holds the last call's.
   std::unordered_map<const Graph*, std::unordered_map<std::string, ValueFact>> values;
-  // Multiply-accumulates of one run, subgraphs and calls included.
-  MacCounts macs;
+  // Of one run, subgraphs and calls included, by operator ("Conv", "com.microsoft.MatMulNBits").
+  // What is computed from constants alone, at load, costs nothing.
+  std::map<std::string, OperatorCost> by_op;
+  // Their sum.
+  OperatorCost total;
   // The same by node of the main graph and subgraphs, one execution each.
-  std::unordered_map<const Node*, MacCount> node_macs;
-  // Bytes of activations that nodes read and write in one run: every operator reads its inputs and
-  // writes its outputs once; views (Reshape and the like) and what is computed from constants
-  // alone, at load, move nothing.
-  int64_t activation_bytes = 0;
-  // Bytes of constants that nodes read in one run, each constant once; of a table that Gather
-  // reads, the rows it takes.
-  int64_t constant_bytes = 0;
+  std::unordered_map<const Node*, OperatorCost> node_costs;
+  // Bytes of constants that nodes read in one run, as they are stored, each constant once; of a
+  // table that is looked up, the rows taken. Under the operator that reads them first.
+  std::map<std::string, int64_t> stored_bytes_by_op;
+  int64_t stored_bytes = 0;
   // Every symbol met with the size it was given, "input[axis]" for unnamed dimensions.
   Bindings bindings;
   // Those of them that the caller did not give, and so were taken to be 1.

@@ -24,8 +24,12 @@ struct ValueFact {
   bool constant = false;
   // Bytes it takes in the file when it is itself an initializer or a Constant; -1 otherwise.
   int64_t stored_bytes = -1;
+  // Which constants of the model it is computed from, as the walker numbers them; 0: not known.
+  int64_t constant_id = 0;
   // The float values come straight from a DequantizeLinear of 8-bit values.
   bool dequantized = false;
+  // An 8-bit product's result that is quantized as it is made: memory never sees it.
+  bool in_registers = false;
   // The elements themselves, row-major, when `known`: `reals` for float types, `ints` for others.
   bool known = false;
   std::vector<int64_t> ints;

@@ -109,6 +109,14 @@ TEST(ReportPageTest, ValuesOfOtherTypesDoNotHarm) {
   report["latency"] = {{"before_ms", 1}, {"after_ms", 2}, {"before_spread_ms", {1, 2}}};
   report["layers"][0]["histogram"] = {{"before", {{"edges", {0, 1, 2}}, {"counts", {1, 2}}}}};
   report["tried"] = {{{"label", "x"}, {"accuracy", 0.7}, {"file_bytes", 100}}};
+  report["trace"] = {
+      {{"step", nullptr}, {"file_bytes", 9}, {"figure", "accuracy"}, {"value", 0.9}},
+      {{"step", 0}, {"method", "m"}, {"file_bytes", 8}, {"figure", "accuracy"}, {"value", 0.8}}};
+  for (const char* side : {"before", "after"}) {
+    report[side]["bytes_moved_by_op"] = {{"Conv", 7}};
+    report[side]["macs_by_op"] = {{"Conv", 3}};
+    report[side]["energy_by_op"] = {{"Conv", {{"compute_pj", 1}, {"memory_pj", 2}}}};
+  }
   const json kOthers[] = {nullptr,
                           "text",
                           7,

@@ -8,8 +8,6 @@
 #include <fstream>
 #include <random>
 
-#include "worker/engine/evaluate/energy.h"
-
 namespace lathe::engine {
 namespace {
 
@@ -96,20 +94,6 @@ TEST_F(FileSize, AMissingFileIsAnError) {
   const auto serial = MakeSerial();
   EXPECT_EQ(MeasureFiles(folder_.string(), {"none"}, *serial).status().code(),
             absl::StatusCode::kNotFound);
-}
-
-TEST(Energy, IsTheTableTimesTheCounts) {
-  Inference inference;
-  inference.macs.float32 = 10;
-  inference.macs.float16 = 100;
-  inference.macs.int8 = 1000;
-  inference.constant_bytes = 8;
-  inference.activation_bytes = 16;
-  const Energy energy = EstimateEnergy(inference);
-  EXPECT_DOUBLE_EQ(energy.arithmetic_pj, 10 * 4.6 + 100 * 1.5 + 1000 * 0.3);
-  EXPECT_DOUBLE_EQ(energy.weights_pj, 1950);
-  EXPECT_DOUBLE_EQ(energy.activations_pj, 200);
-  EXPECT_DOUBLE_EQ(energy.total(), 496 + 1950 + 200);
 }
 
 }  // namespace

@@ -138,6 +138,45 @@ TEST(ReportJson, DiffersBetweenRunsInTimingsAlone) {
   EXPECT_EQ(a, b);
 }
 
+// Whole numbers are given: each is off by at most a half.
+TEST(ReportJson, CostByOperatorAddsUp) {
+  ReportInput input = TwoSteps();
+  Inference& inference = input.before.inference;
+  inference.by_op["Conv"] = {2, {1001, 0, 77}, {10, 20, 30}};
+  inference.by_op["com.microsoft.MatMulNBits"] = {1, {0, 3, 0}, {1, 2, 3}};
+  inference.by_op["Relu"] = {1, {}, {7, 7, 0}};
+  inference.stored_bytes_by_op = {{"Conv", 29}, {"com.microsoft.MatMulNBits", 2}};
+  inference.stored_bytes = 31;
+  for (const auto& [op, cost] : inference.by_op) inference.total.Add(cost, 1);
+  const json before = json::parse(ReportJson(input))["before"];
+  EXPECT_EQ(before["macs"], 1081);
+  EXPECT_EQ(before["macs_by_op"], json({{"Conv", 1078}, {"com.microsoft.MatMulNBits", 3}}));
+  EXPECT_EQ(before["macs_by_type"], json({{"float32", 1001}, {"float16", 3}, {"int8", 77}}));
+  EXPECT_EQ(before["bytes_moved"], 80);
+  EXPECT_EQ(before["bytes_moved_by_op"]["Relu"], 14);
+  EXPECT_EQ(before["bytes_moved_by_kind"]["constants_read"], 33);
+  EXPECT_DOUBLE_EQ(before["arithmetic_intensity"].get<double>(), 2.0 * 1081 / 80);
+  double sum = 0;
+  for (const auto& [op, energy] : before["energy_by_op"].items()) {
+    sum += energy["compute_pj"].get<double>() + energy["memory_pj"].get<double>();
+  }
+  EXPECT_EQ(before["energy_by_op"].size(), 3u);
+  EXPECT_NEAR(sum, before["energy_pj"].get<double>(), 3 * 2 * 0.5 + 0.5);
+}
+
+TEST(ReportJson, LayersTellWhatTheyCostBeforeAndAfter) {
+  ReportInput input = TwoSteps();
+  input.costs_before["fc"] = {1, {100, 0, 0}, {10, 10, 30}};
+  input.costs_after["fc"] = {2, {60, 0, 0}, {20, 20, 20}};
+  const json layers = json::parse(ReportJson(input))["layers"];
+  EXPECT_EQ(layers[0]["macs"], 100);
+  EXPECT_EQ(layers[0]["bytes_moved"], 50);
+  EXPECT_EQ(layers[0]["arithmetic_intensity"], 4.0);
+  EXPECT_EQ(layers[0]["macs_after"], 60);
+  EXPECT_EQ(layers[0]["arithmetic_intensity_after"], 2.0);
+  EXPECT_FALSE(layers[1].contains("macs"));
+}
+
 TEST(ReportJson, BytesThatAreNoUtf8DoNotBreakIt) {
   ReportInput input = TwoSteps();
   input.notes.push_back("name \xff\xfe of a layer");

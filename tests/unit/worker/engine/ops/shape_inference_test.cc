@@ -72,10 +72,10 @@ TEST_P(Macs, AreCountedByHand) {
   GetParam().build(*model.graph);
   const Inference inference = InferShapes(model, {});
   EXPECT_THAT(inference.macs_incomplete, IsEmpty());
-  EXPECT_EQ(inference.macs.total(), GetParam().macs);
-  const int64_t of_type = GetParam().type == MacType::kInt8      ? inference.macs.int8
-                          : GetParam().type == MacType::kFloat16 ? inference.macs.float16
-                                                                 : inference.macs.float32;
+  EXPECT_EQ(inference.total.macs.total(), GetParam().macs);
+  const int64_t of_type = GetParam().type == MacType::kInt8      ? inference.total.macs.int8
+                          : GetParam().type == MacType::kFloat16 ? inference.total.macs.float16
+                                                                 : inference.total.macs.float32;
   EXPECT_EQ(of_type, GetParam().macs);
 }
 
@@ -236,14 +236,14 @@ TEST(InferShapes, CountsALoopAsOftenAsItsConstantTripCountSays) {
   AddNode(body, "MatMul", {"state", "w"}, {"next"});
   for (const char* name : {"go", "next", "next"}) AddOutput(body, name);
   Inference inference = InferShapes(model, {});
-  EXPECT_EQ(inference.macs.total(), 5 * 2 * 3 * 3);
+  EXPECT_EQ(inference.total.macs.total(), 5 * 2 * 3 * 3);
   EXPECT_THAT(DimsOf(model, inference, "y"), ElementsAre(2, 3));
   EXPECT_THAT(DimsOf(model, inference, "all"), ElementsAre(5, 2, 3));
   EXPECT_THAT(inference.assumptions, IsEmpty());
 
   loop.inputs[0] = "";
   inference = InferShapes(model, {});
-  EXPECT_EQ(inference.macs.total(), 2 * 3 * 3);
+  EXPECT_EQ(inference.total.macs.total(), 2 * 3 * 3);
   EXPECT_THAT(inference.assumptions, ElementsAre(HasSubstr("Loop 'loop': how often")));
 }
 
@@ -261,7 +261,7 @@ TEST(InferShapes, CountsTheDearerBranchOfAnIf) {
   AddNode(no, "MatMul", {"x", "w"}, {"a"});
   AddOutput(no, "a");
   const Inference inference = InferShapes(model, {});
-  EXPECT_EQ(inference.macs.total(), 18);
+  EXPECT_EQ(inference.total.macs.total(), 18);
   EXPECT_THAT(DimsOf(model, inference, "y"), ElementsAre(2, 3));
   EXPECT_THAT(inference.assumptions, ElementsAre(HasSubstr("If 'choice'")));
 }
@@ -283,7 +283,7 @@ TEST(InferShapes, FollowsCallsOfFunctionsWithTheAttributesOfTheCall) {
   const Inference inference = InferShapes(model, {});
   EXPECT_THAT(DimsOf(model, inference, "y"), ElementsAre(1, 8));
   EXPECT_THAT(DimsOf(model, inference, "z"), ElementsAre(2, 4));
-  EXPECT_EQ(inference.macs.total(), 2 * (2 * 3 * 4));
+  EXPECT_EQ(inference.total.macs.total(), 2 * (2 * 3 * 4));
 }
 
 TEST(InferShapes, AFunctionThatCallsItselfIsNamedAndEnds) {
@@ -307,7 +307,7 @@ TEST(InferShapes, NamesWhatItCannotCountAndGoesOn) {
   const Inference inference = InferShapes(model, {});
   EXPECT_THAT(inference.macs_incomplete,
               ElementsAre(HasSubstr("acme.Frobnicate"), HasSubstr("MatMul 'after'")));
-  EXPECT_EQ(inference.macs.total(), 2 * 3 * 4);
+  EXPECT_EQ(inference.total.macs.total(), 2 * 3 * 4);
 }
 
 TEST(InferShapes, UsesTheDeclaredShapeWhereItsOwnRulesEnd) {
@@ -321,7 +321,7 @@ TEST(InferShapes, UsesTheDeclaredShapeWhereItsOwnRulesEnd) {
   ValueInfo info = testing::Info("t");
   info.dims = {Fixed(5), Fixed(3)};
   g.value_infos["t"] = info;
-  EXPECT_EQ(InferShapes(model, {}).macs.total(), 5 * 3 * 4);
+  EXPECT_EQ(InferShapes(model, {}).total.macs.total(), 5 * 3 * 4);
 }
 
 TEST(InferShapes, DataDependentExtentsAreAssumedAndSaid) {
@@ -379,7 +379,7 @@ TEST(InferShapes, MacsSaturateInsteadOfWrappingRound) {
     const std::string y = "y" + std::to_string(i);
     AddNode(g, "MatMul", {"a", "a"}, {y});
   }
-  EXPECT_EQ(InferShapes(model, {}).macs.total(), kMax);
+  EXPECT_EQ(InferShapes(model, {}).total.macs.total(), kMax);
 }
 
 TEST(InferShapes, ATableThatIsLookedUpCountsTheRowsRead) {
@@ -391,9 +391,9 @@ TEST(InferShapes, ATableThatIsLookedUpCountsTheRowsRead) {
   AddWeight(g, "w", {16, 2});
   AddNode(g, "MatMul", {"rows", "w"}, {"y"});
   const Inference inference = InferShapes(model, {});
-  EXPECT_EQ(inference.constant_bytes, (3 * 16 + 16 * 2) * 4);
+  EXPECT_EQ(inference.stored_bytes, (3 * 16 + 16 * 2) * 4);
   // Gather: ids, rows read, rows written; MatMul: rows, y. (Ids are int64.)
-  EXPECT_EQ(inference.activation_bytes, 3 * 8 + 3 * 16 * 4 + 3 * 16 * 4 + 3 * 2 * 4);
+  EXPECT_EQ(inference.total.moved.activations(), 3 * 8 + 3 * 16 * 4 + 3 * 16 * 4 + 3 * 2 * 4);
 }
 
 TEST(InferShapes, ConstantsBehindChainsAreCountedAsStored) {
@@ -406,9 +406,9 @@ TEST(InferShapes, ConstantsBehindChainsAreCountedAsStored) {
   AddNode(g, "Mul", {"f", "scale"}, {"w"});
   AddNode(g, "MatMul", {"x", "w"}, {"y"});
   const Inference inference = InferShapes(model, {});
-  EXPECT_EQ(inference.constant_bytes, 18 + 12);
-  EXPECT_EQ(inference.activation_bytes, (6 + 3) * 4);
-  EXPECT_EQ(inference.macs.float32, 18);
+  EXPECT_EQ(inference.stored_bytes, 18 + 12);
+  EXPECT_EQ(inference.total.moved.activations(), (6 + 3) * 4);
+  EXPECT_EQ(inference.total.macs.float32, 18);
 }
 
 TEST(OpTable, KnowsNoOperatorTwiceAndAlwaysHasAShapeRule) {
