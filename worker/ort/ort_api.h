@@ -47,6 +47,7 @@ struct Entry {
 inline constexpr Entry<int(const OrtStatus*)> kGetErrorCode{1};
 inline constexpr Entry<const char*(const OrtStatus*)> kGetErrorMessage{2};
 inline constexpr Entry<OrtStatus*(int, const char*, OrtEnv**)> kCreateEnv{3};
+inline constexpr Entry<OrtStatus*(const OrtEnv*)> kDisableTelemetryEvents{6};
 inline constexpr Entry<OrtStatus*(const OrtEnv*, const char*, const OrtSessionOptions*,
                                   OrtSession**)>
     kCreateSession{7};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -49,6 +50,9 @@ absl::StatusOr<std::unique_ptr<OrtLibrary>> OrtLibrary::Load(const std::string& 
         absl::StrCat("there is no file ", path, error ? absl::StrCat(": ", error.message()) : "",
                      "; --ort-library names ONNX Runtime's libonnxruntime.so.VERSION"));
   }
+  // From 1.29 on the official builds tell Microsoft about each model that is loaded, and write into
+  // the home folder for it. Nothing leaves a house that hosts its own service.
+  setenv("ORT_DISABLE_TELEMETRY", "1", /*overwrite=*/1);
   dlerror();
   void* const handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
@@ -72,8 +76,10 @@ absl::StatusOr<std::unique_ptr<OrtLibrary>> OrtLibrary::Load(const std::string& 
   if (!made.ok()) {
     return NotUsable(path, absl::StrCat("does not start (", made.message(), ")"));
   }
+  Owned<OrtEnv> owned = Own(api, kReleaseEnv, env);
+  RETURN_IF_ERROR(api.Try(kDisableTelemetryEvents, static_cast<const OrtEnv*>(env)));
   return std::unique_ptr<OrtLibrary>(
-      new OrtLibrary(api, named, Own(api, kReleaseEnv, env), std::move(options)));
+      new OrtLibrary(api, named, std::move(owned), std::move(options)));
 }
 
 OrtLibrary::OrtLibrary(const Api& api, std::string version, Owned<OrtEnv> env, OrtOptions options)

@@ -24,7 +24,8 @@ struct OrtOptions {
 // leave nothing behind.
 class OrtLibrary : public engine::RuntimeProbe {
  public:
-  // Loads libonnxruntime.so (1.5 or newer) from `path` and lets it set itself up. Errors:
+  // Loads libonnxruntime.so (1.5 or newer) from `path` and lets it set itself up, its telemetry
+  // switched off: for that it sets the variable ORT_DISABLE_TELEMETRY of this process. Errors:
   // NOT_FOUND (there is no such file), FAILED_PRECONDITION (it cannot be loaded, is another
   // library, or too old; says which).
   static absl::StatusOr<std::unique_ptr<OrtLibrary>> Load(const std::string& path,
