@@ -11,8 +11,8 @@
 namespace lathe::worker {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 // A program in place of lathe-job.
 class OrtCheckTest : public testing::Test {

@@ -10,8 +10,8 @@
 namespace lathe::ort {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 void ExpectRefused(const std::string& path, absl::StatusCode code, const char* why) {
   const auto library = OrtLibrary::Load(path, {});
@@ -26,7 +26,7 @@ TEST(OrtLibraryTest, AFileThatDoesNotExist) {
 }
 
 TEST(OrtLibraryTest, AFolder) {
-  ExpectRefused(testing::TempDir(), absl::StatusCode::kNotFound, "there is no file");
+  ExpectRefused(::testing::TempDir(), absl::StatusCode::kNotFound, "there is no file");
 }
 
 TEST(OrtLibraryTest, AFileThatIsNoLibrary) {
