@@ -45,7 +45,8 @@ ALLOWED = {
     "worker/engine/": ["common/", "common/recipe/"] + [ENGINE + r + "/" for r in (
         "tensor", "kernels", "linalg", "graph", "formats", "data", "ops", "passes", "run", "calibrate", "methods", "evaluate",
         "evaluate/metrics")],
-    "worker/job/": ["common/", "worker/engine/"],
+    "worker/ort/": ["common/", "worker/engine/tensor/", "worker/engine/evaluate/"],
+    "worker/job/": ["common/", "worker/engine/", "worker/ort/"],
     "worker/agent/": ["common/", "common/recipe/", "proto/", "worker/job/"],
     "worker/": ["common/", "worker/agent/", "worker/job/"],
     "server/jobs/": ["common/", "common/recipe/", "proto/", "server/store/"],

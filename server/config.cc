@@ -106,6 +106,11 @@ void AddFlags(CLI::App& app, Config& c) {
       ->type_name("MB")
       ->check(Within(0.0, 1e9))
       ->capture_default_str();
+  app.add_option("--ort-library", c.ort_library,
+                 "ONNX Runtime's shared library, in which the local workers' jobs measure latency "
+                 "too; default: none")
+      ->group("Jobs and workers")
+      ->type_name("FILE");
   app.add_option("--lease-seconds", c.lease_s, "A worker silent for this long loses its jobs")
       ->group("Jobs and workers")
       ->type_name("SECONDS")

@@ -28,6 +28,7 @@ struct Config {
   int local_workers = 1;
   std::string worker_binary;
   double worker_memory_limit_mb = 0;
+  std::string ort_library;  // "": none
   double lease_s = 15;
   int max_attempts = 3;
   double retry_initial_s = 1;

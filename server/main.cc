@@ -30,6 +30,7 @@
 #include "server/supervisor.h"
 #include "server/telemetry/metrics.h"
 #include "server/worker_arguments.h"
+#include "server/worker_check.h"
 
 namespace lathe::server {
 namespace {
@@ -117,11 +118,7 @@ absl::Status Serve(const Config& config, const sigset_t& signals) {
   collector.Start();
 
   SupervisorOptions worker_options;
-  worker_options.binary = config.worker_binary;
-  if (worker_options.binary.empty()) {
-    worker_options.binary =
-        (fs::read_symlink("/proc/self/exe").parent_path() / "lathe-worker").string();
-  }
+  worker_options.binary = WorkerBinary(config);
   worker_options.workers = config.local_workers;
   worker_options.folder = config.data_dir + "/workers";
   worker_options.kill_after = absl::Seconds(config.drain_s + 15);
@@ -186,7 +183,8 @@ int Main(int argc, char** argv) {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  const absl::Status checked = CheckConfig(&config);
+  absl::Status checked = CheckConfig(&config);
+  if (checked.ok()) checked = CheckWorkers(config);
   const absl::Status status = checked.ok() ? Serve(config, signals) : checked;
   if (status.ok()) return 0;
   std::cerr << "lathed: " << status.message() << std::endl;

@@ -19,6 +19,7 @@
 #include "common/status_macros.h"
 #include "worker/agent/agent.h"
 #include "worker/agent/config.h"
+#include "worker/agent/ort_check.h"
 #include "worker/agent/process_folder.h"
 #include "worker/job/sandbox/sandbox.h"
 
@@ -38,6 +39,7 @@ AgentOptions ToAgentOptions(const WorkerConfig& config, const std::string& worke
   options.attempt.limits = {config.memory_limit_bytes, config.cpu_seconds_limit,
                             config.file_limit_bytes};
   options.attempt.threads = config.threads;
+  options.attempt.ort_library = config.ort_library;
   options.attempt.hang_after = absl::Seconds(config.hang_seconds);
   options.attempt.share_inputs = LandlockVersion() > 0;
   return options;
@@ -59,6 +61,11 @@ absl::Status Serve(const WorkerConfig& config, const sigset_t& signals) {
                                             "; install lathe-job next to lathe-worker or name it "
                                             "with --job-binary"));
   }
+  std::string onnxruntime_version;
+  if (!config.ort_library.empty()) {
+    ASSIGN_OR_RETURN(onnxruntime_version, CheckOrtLibrary(config.job_binary, config.ort_library));
+  }
+  if (config.check) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto connection,
                    ServerConnection::Create({config.server, config.token_file, config.tls_ca}));
   const std::string worker_id = config.worker_id.empty()
@@ -74,14 +81,16 @@ absl::Status Serve(const WorkerConfig& config, const sigset_t& signals) {
   BlobCache cache(blob_folder, config.cache_limit_bytes, &blobs);
   WorkerMetrics metrics(config.slots, BuildId());
   if (!config.metrics_listen.empty()) RETURN_IF_ERROR(metrics.Listen(config.metrics_listen));
-  Agent agent(ToAgentOptions(config, worker_id, folder->path()),
-              {connection.get(), &blobs, &cache, &metrics});
+  AgentOptions options = ToAgentOptions(config, worker_id, folder->path());
+  options.onnxruntime_version = onnxruntime_version;
+  Agent agent(std::move(options), {connection.get(), &blobs, &cache, &metrics});
   LogInfo("worker starts", {{"worker_id", worker_id},
                             {"server", config.server},
                             {"slots", config.slots},
                             {"threads", config.threads},
                             {"memory_limit_bytes", config.memory_limit_bytes},
                             {"landlock", LandlockVersion()},
+                            {"onnxruntime", onnxruntime_version},
                             {"build_id", BuildId()}});
   std::atomic<bool> over{false};
   std::thread watcher([&] { WatchSignals(signals, over, &agent); });

@@ -64,7 +64,8 @@ std::string ReadAddress(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PrivateServer>> PrivateServer::Start() {
+absl::StatusOr<std::unique_ptr<PrivateServer>> PrivateServer::Start(
+    const std::string& ort_library) {
   const std::string binary = FindServer();
   if (binary.empty()) {
     return absl::NotFoundError(
@@ -81,17 +82,18 @@ absl::StatusOr<std::unique_ptr<PrivateServer>> PrivateServer::Start() {
   server->folder_ = pattern;
   const std::string port_file = pattern + "/ports.json";
   const std::string log_file = server->log_path();
-  const std::vector<std::string> arguments = {binary,
-                                              "--data-dir",
-                                              pattern + "/data",
-                                              "--listen",
-                                              "127.0.0.1:0",
-                                              "--metrics-listen",
-                                              "127.0.0.1:0",
-                                              "--port-file",
-                                              port_file,
-                                              "--local-workers",
-                                              "1"};
+  std::vector<std::string> arguments = {binary,
+                                        "--data-dir",
+                                        pattern + "/data",
+                                        "--listen",
+                                        "127.0.0.1:0",
+                                        "--metrics-listen",
+                                        "127.0.0.1:0",
+                                        "--port-file",
+                                        port_file,
+                                        "--local-workers",
+                                        "1"};
+  if (!ort_library.empty()) arguments.insert(arguments.end(), {"--ort-library", ort_library});
   std::vector<char*> argv;
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);

@@ -18,7 +18,8 @@ class PrivateServer {
  public:
   // Starts it and waits until it serves. NOT_FOUND when there is no lathed beside this binary or on
   // PATH; UNAVAILABLE with the end of its log, and where all of it is, when it does not come up.
-  static absl::StatusOr<std::unique_ptr<PrivateServer>> Start();
+  // `ort_library`: as lathed's --ort-library; "": none.
+  static absl::StatusOr<std::unique_ptr<PrivateServer>> Start(const std::string& ort_library);
   ~PrivateServer();
   PrivateServer(const PrivateServer&) = delete;
   PrivateServer& operator=(const PrivateServer&) = delete;

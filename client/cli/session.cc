@@ -6,15 +6,29 @@
 
 namespace lathe::cli {
 
-absl::StatusOr<Session> Session::Open(Context& context) {
+absl::StatusOr<Session> Session::Open(Context& context, const std::string& ort_library) {
   Session session;
   if (!context.server.empty()) {
+    if (!ort_library.empty()) {
+      return absl::InvalidArgumentError(
+          "--ort-library is for a private server; the workers of a server that is named have a "
+          "flag of their own (lathe-worker --ort-library, lathed --ort-library)");
+    }
     ASSIGN_OR_RETURN(session.client_, context.Connect());
     return session;
   }
-  ASSIGN_OR_RETURN(session.own_, PrivateServer::Start());
+  ASSIGN_OR_RETURN(session.own_, PrivateServer::Start(ort_library));
   ASSIGN_OR_RETURN(session.client_, context.ConnectTo(session.own_->address()));
   return session;
+}
+
+void AddOrtLibraryFlag(CLI::App& command, std::string* ort_library) {
+  command
+      .add_option("--ort-library", *ort_library,
+                  "ONNX Runtime's shared library (libonnxruntime.so.VERSION), to measure latency "
+                  "in too; on a private server")
+      ->type_name("FILE")
+      ->check(CLI::ExistingFile);
 }
 
 FollowOptions Session::Following() {

@@ -3,6 +3,7 @@
 #define LATHE_CLIENT_CLI_SESSION_H_
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "client/cli/context.h"
@@ -15,8 +16,9 @@ namespace lathe::cli {
 class Session {
  public:
   // Connects, and starts a private server first when none is named. Errors as Context::Connect and
-  // PrivateServer::Start.
-  static absl::StatusOr<Session> Open(Context& context);
+  // PrivateServer::Start; INVALID_ARGUMENT for an `ort_library` (AddOrtLibraryFlag) with a server
+  // that is named, whose workers are configured by whoever runs it.
+  static absl::StatusOr<Session> Open(Context& context, const std::string& ort_library = "");
 
   client::Client& client() { return *client_; }
   // How to follow the job that the command is about: Ctrl-C cancels it, and its log goes to that of
@@ -31,6 +33,9 @@ class Session {
   std::unique_ptr<PrivateServer> own_;
   std::unique_ptr<client::Client> client_;
 };
+
+// --ort-library, for commands whose job measures latency.
+void AddOrtLibraryFlag(CLI::App& command, std::string* ort_library);
 
 }  // namespace lathe::cli
 

@@ -240,22 +240,20 @@ std::string LatencyTable(const json& report) {
   table.AddColumn("10 to 90 %");
   table.AddColumn("After", Table::kNumber);
   table.AddColumn("10 to 90 %");
-  const auto spread = [&latency](const char* key) {
-    const std::vector<double> range = Numbers(At(latency, key));
-    if (range.size() != 2) return Cell{};
-    return Cell::Plain(absl::StrCat(Significant(range[0]), " to ", Milliseconds(range[1])));
+  const auto add = [&table](const std::string& name, const json& times) {
+    if (!Number(times, "before_ms") && !Number(times, "after_ms")) return;
+    const auto spread = [&times](const char* key) {
+      const std::vector<double> range = Numbers(At(times, key));
+      if (range.size() != 2) return Cell{};
+      return Cell::Plain(absl::StrCat(Significant(range[0]), " to ", Milliseconds(range[1])));
+    };
+    table.AddRow({Cell::Plain(name), Cell::Of(Number(times, "before_ms"), Milliseconds),
+                  spread("before_spread_ms"), Cell::Of(Number(times, "after_ms"), Milliseconds),
+                  spread("after_spread_ms")});
   };
-  if (Number(latency, "before_ms") || Number(latency, "after_ms")) {
-    table.AddRow({Cell::Plain("Lathe's executor"),
-                  Cell::Of(Number(latency, "before_ms"), Milliseconds), spread("before_spread_ms"),
-                  Cell::Of(Number(latency, "after_ms"), Milliseconds), spread("after_spread_ms")});
-  }
-  const json& ort = At(latency, "ort");
-  if (Number(ort, "before_ms") || Number(ort, "after_ms")) {
-    table.AddRow({Cell::Plain(absl::StrCat("ONNX Runtime ", Text(ort, "version"))),
-                  Cell::Of(Number(ort, "before_ms"), Milliseconds), Cell{},
-                  Cell::Of(Number(ort, "after_ms"), Milliseconds), Cell{}});
-  }
+  add("Lathe's executor", latency);
+  const json& runtime = At(latency, "onnxruntime");
+  add(absl::StrCat("ONNX Runtime ", Text(runtime, "version")), runtime);
   std::string out = table.Html();
   if (out.empty()) return "";
   std::vector<std::string> how;

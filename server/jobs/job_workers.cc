@@ -17,6 +17,7 @@ namespace {
 // A worker that was told to stop an attempt gets this long before it is told again.
 constexpr absl::Duration kTellAgain = absl::Seconds(2);
 constexpr size_t kMaxErrorMessageBytes = 16384;
+constexpr size_t kMaxVersionBytes = 64;
 
 absl::Status Bad(absl::string_view field, absl::string_view what) {
   return WithField(WithReason(absl::InvalidArgumentError(what), "BAD_REQUEST"), field);
@@ -34,6 +35,11 @@ absl::Status JobService::Impl::CheckSynchronize(const v1::SynchronizeRequest& re
   if (request.slots() < 1 || request.slots() > 256) {
     return Bad("slots", absl::StrCat("must be in [1, 256], got ", request.slots()));
   }
+  if (request.onnxruntime_version().size() > kMaxVersionBytes) {
+    return Bad("onnxruntime_version",
+               absl::StrCat("must be at most ", kMaxVersionBytes, " bytes, got ",
+                            request.onnxruntime_version().size()));
+  }
   return absl::OkStatus();
 }
 
@@ -50,6 +56,7 @@ void JobService::Impl::NoteWorker(const v1::SynchronizeRequest& request) {
   record.worker.set_slots(request.slots());
   record.worker.set_build_id(request.build_id());
   record.worker.set_host(request.host());
+  record.worker.set_onnxruntime_version(request.onnxruntime_version());
   for (const v1::RunningAttempt& running : request.running()) {
     const auto it = leases_.find(running.job());
     if (it == leases_.end() || it->second.token != running.lease_token()) continue;

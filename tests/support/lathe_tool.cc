@@ -12,6 +12,7 @@
 //   lathe_test_tool metrics FOLDER      FOLDER/spec.json and the arrays that it names; the report's
 //                                       evaluation block (metrics_tool.h)
 //   lathe_test_tool time ...            how long a model's runs take: run_tool.h
+//   lathe_test_tool ort ...             runs models in ONNX Runtime: ort_tool.h
 //   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
 //   lathe_test_tool page FILE.json      the page of a report or, with "main_file", of a model
 //                                       summary
@@ -29,6 +30,7 @@
 #include "common/report/page.h"
 #include "common/status_macros.h"
 #include "tests/support/metrics_tool.h"
+#include "tests/support/ort_tool.h"
 #include "tests/support/run_tool.h"
 #include "worker/engine/formats/array_file.h"
 #include "worker/engine/graph/layers.h"
@@ -239,6 +241,7 @@ absl::Status Run(const std::vector<std::string>& args) {
   if (command == "inline" && args.size() == 3) return Inline(args[1], args[2]);
   if (command == "shapes" && args.size() >= 2) return Shapes(args);
   if (command == "run" && args.size() >= 2) return RunModels({args.begin() + 1, args.end()});
+  if (command == "ort" && args.size() >= 3) return RunInOrt({args.begin() + 1, args.end()});
   if (command == "time" && args.size() >= 2) return TimeModel({args.begin() + 1, args.end()});
   if (command == "layers" && args.size() == 2) return Layers(args[1]);
   if (command == "arrays" && args.size() == 3) {
@@ -252,7 +255,7 @@ absl::Status Run(const std::vector<std::string>& args) {
   return absl::InvalidArgumentError(
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
       "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS] | arrays IN ROWS | run [--reference] "
-      "[--plain] FOLDER... | page FILE.json");
+      "[--plain] FOLDER... | ort LIBRARY [FLAGS] FOLDER... | page FILE.json");
 }
 
 }  // namespace

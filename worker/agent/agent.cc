@@ -71,6 +71,7 @@ lathe::v1::SynchronizeRequest Agent::MakeRequest(bool draining) {
   request.set_worker_id(options_.worker_id);
   request.set_host(options_.host);
   request.set_build_id(BuildId());
+  request.set_onnxruntime_version(options_.onnxruntime_version);
   request.set_slots(options_.slots);
   request.set_draining(draining);
   for (const Running& r : running_) {

@@ -20,6 +20,7 @@ namespace lathe::worker {
 struct AgentOptions {
   std::string worker_id;
   std::string host;
+  std::string onnxruntime_version;  // that jobs measure in; "": none
   int slots = 1;
   // How long a drain lets attempts go on.
   absl::Duration drain = absl::Minutes(5);

@@ -135,6 +135,7 @@ absl::StatusOr<JobSpec> AttemptRunner::Prepare(const WorkFolder& folder) {
   static const std::string processor = ProcessorName();
   spec.processor = processor;
   spec.limits = options_.limits;
+  spec.ort_library = options_.ort_library;
   spec.parent_pid = getpid();
   for (const lathe::v1::ModelFile& file : attempt_.files()) {
     ASSIGN_OR_RETURN(auto pin,

@@ -27,6 +27,7 @@ struct AttemptOptions {
   std::string work_root;  // attempts make their folders here
   JobLimits limits;
   int threads = 1;
+  std::string ort_library;  // absolute; "": none
   absl::Duration hang_after = absl::Minutes(10);
   absl::Duration kill_grace = absl::Seconds(5);
   bool share_inputs =

@@ -85,7 +85,8 @@ ParsedConfig ParseCommandLine(int argc, const char* const* argv) {
       "lathe-worker");
   app.set_version_flag("--version", std::string("lathe-worker ") + BuildId());
   app.footer(
-      "Exit codes: 0 drained; 1 it cannot go on (the server refuses it, lathe-job is missing);\n"
+      "Exit codes: 0 drained; 1 it cannot go on (the server refuses it, lathe-job is missing,\n"
+      "--ort-library cannot be used);\n"
       "2 wrong usage.");
   app.get_formatter()->column_width(34);
   app.add_option("--server", config.server, "Server's address, HOST:PORT")
@@ -160,6 +161,13 @@ ParsedConfig ParseCommandLine(int argc, const char* const* argv) {
   app.add_option("--job-binary", config.job_binary,
                  "The program that runs one job. Default: lathe-job beside lathe-worker")
       ->type_name("FILE");
+  app.add_option(
+         "--ort-library", config.ort_library,
+         "ONNX Runtime's shared library (libonnxruntime.so.VERSION): jobs with data measure "
+         "latency in it too. Default: none")
+      ->type_name("FILE");
+  app.add_flag("--check", config.check,
+               "Check that lathe-job is there and --ort-library can be used, then end");
   app.add_option("--log-format", config.log_format, "text or json, on standard error")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"text", "json"}))
@@ -178,6 +186,11 @@ ParsedConfig ParseCommandLine(int argc, const char* const* argv) {
   if (config.threads == 0) {
     const int processors = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     config.threads = std::max(1, processors / config.slots);
+  }
+  if (!config.ort_library.empty()) {
+    std::error_code error;  // a relative path: jobs run in folders of their own
+    const auto absolute = std::filesystem::absolute(config.ort_library, error);
+    if (!error) config.ort_library = absolute.string();
   }
   config.memory_limit_bytes = memory_limit_mb > 0 ? memory_limit_mb * kMebibyte
                                                   : AvailableMemoryBytes() / 10 * 8 / config.slots;

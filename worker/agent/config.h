@@ -28,7 +28,9 @@ struct WorkerConfig {
   std::string metrics_listen;  // "": off
   std::string log_format;      // "text" or "json"
   std::string log_level;
-  std::string job_binary;  // resolved: lathe-job next to this program
+  std::string job_binary;   // resolved: lathe-job next to this program
+  std::string ort_library;  // absolute; "": none
+  bool check = false;       // check what is configured, then end
 };
 
 // Parses and resolves defaults. When there is nothing left to do (--help, --version, a mistake),

@@ -16,13 +16,11 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "worker/agent/job_environment.h"
 #include "worker/agent/line_reader.h"
 #include "worker/agent/process_usage.h"
-
-extern char** environ;
 
 namespace lathe::worker {
 namespace {
@@ -37,25 +35,6 @@ absl::Time SteadyNow() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return absl::TimeFromTimespec(now);
-}
-
-// Nothing of the worker's environment but what tunes libraries and tools: no token, no proxy, no
-// home.
-std::vector<std::string> JobEnvironment() {
-  static constexpr const char* kKept[] = {"OPENBLAS_", "LD_",   "MALLOC_", "GLIBC_TUNABLES",
-                                          "ASAN_",     "TSAN_", "UBSAN_",  "LSAN_",
-                                          "FIU_",      "TZ="};
-  std::vector<std::string> out = {
-      "LANG=C.UTF-8", "PATH=/usr/bin:/bin",
-      // The engine has threads of its own, and OpenBLAS's would fight them.
-      "OPENBLAS_NUM_THREADS=1"};
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    if (absl::StartsWith(*entry, "OPENBLAS_NUM_THREADS=")) continue;
-    for (const char* prefix : kKept) {
-      if (absl::StartsWith(*entry, prefix)) out.push_back(*entry);
-    }
-  }
-  return out;
 }
 
 absl::Status MakePipe(int* read_end, int* write_end) {

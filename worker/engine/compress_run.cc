@@ -189,6 +189,10 @@ absl::Status CompressRun::EvaluateOutput() {
   models.compared = changed_ ? &written_ : &original_;
   models.compressed = true;
   models.processor = request_.processor;
+  models.before_file = {absl::StrCat(request_.input_folder, "/", request_.main_file),
+                        report_.before.files.file_bytes};
+  models.after_file = {absl::StrCat(request_.output_folder, "/", written_file_),
+                       report_.after.files.file_bytes};
   models.progress = [this](double share, const std::string& message) {
     Tell(steps(), "evaluate", kMeasureEnd + (1 - kMeasureEnd) * share, message);
   };
@@ -383,6 +387,7 @@ absl::Status CompressRun::MeasureOutput(const CompressResult& result) {
   after.opset = written_.OpsetVersion("");
   after.ir_version = written_.ir_version;
   after.weight_bytes = ConstantBytes(written_);
+  written_file_ = result.files.front().path;
   std::vector<std::string> paths;
   for (const OutputFile& file : result.files) paths.push_back(file.path);
   ASSIGN_OR_RETURN(after.files, MeasureFiles(request_.output_folder, paths, *parallel_));

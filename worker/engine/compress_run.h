@@ -57,6 +57,7 @@ class CompressRun {
   Model original_;  // as read, functions inlined; shares its constants with `model_`
   Model model_;
   Model written_;
+  std::string written_file_;              // its main file, relative to the output folder
   std::vector<Bytes> file_constants_;     // large ones, in mapped files
   std::unique_ptr<EvaluationData> data_;  // null: none were given, or none are wanted
   ReportInput report_;

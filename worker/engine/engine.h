@@ -15,6 +15,8 @@
 
 namespace lathe::engine {
 
+class RuntimeProbe;
+
 // One file of a model, as a digest for the report.
 struct InputFile {
   std::string path;
@@ -63,6 +65,9 @@ struct Hooks {
   std::function<bool()> cancelled;
   std::function<double()>
       seconds;  // a steady clock, for the report's timings; without it they are 0
+  // Another runtime in which an evaluation measures latency too (evaluate/runtime_probe.h); called
+  // at most once, when there is something to measure. An error is told in the report.
+  std::function<absl::StatusOr<RuntimeProbe*>()> runtime;
 };
 
 struct OutputFile {

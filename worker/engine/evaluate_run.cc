@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
 #include "common/status_macros.h"
@@ -101,6 +102,12 @@ absl::Status EvaluateRun::RunModels() {
   models.model = &model_;
   models.compared = report_.kind == ReportKind::kComparison ? &compared_ : nullptr;
   models.processor = request_.processor;
+  models.before_file = {absl::StrCat(request_.input_folder, "/", request_.main_file),
+                        report_.before.files.file_bytes};
+  if (models.compared != nullptr) {
+    models.after_file = {absl::StrCat(request_.compared_folder, "/", request_.compared_main_file),
+                         report_.after.files.file_bytes};
+  }
   models.progress = [this](double share, const std::string& message) {
     Tell("evaluate", kReadEnd + (1 - kReadEnd) * share, message);
   };

@@ -156,6 +156,9 @@ absl::Status EvaluateInto(const EvaluationData& data, const EvaluatedModels& mod
   request.cancelled = hooks.cancelled;
   request.seconds = hooks.seconds;
   request.processor = models.processor;
+  request.runtime = hooks.runtime;
+  request.before_file = models.before_file;
+  request.after_file = models.after_file;
   request.progress = [&data, &models](int64_t examples) {
     const double share = static_cast<double>(examples) / static_cast<double>(data.examples());
     models.progress(std::min(share, 1.0),

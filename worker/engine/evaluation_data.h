@@ -57,6 +57,8 @@ struct EvaluatedModels {
   const Model* compared = nullptr;  // null: one model alone
   bool compressed = false;          // `compared` came from `model` by methods
   std::string processor;            // for the report
+  RuntimeModel before_file;         // their files, for Hooks::runtime
+  RuntimeModel after_file;
   // Called with a number in [0, 1] and a line for people.
   std::function<void(double, const std::string&)> progress;
 };

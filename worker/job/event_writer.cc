@@ -7,6 +7,19 @@
 #include <cstring>
 
 namespace lathe::worker {
+namespace {
+
+// Value of the line "Name:   123 kB" of /proc/self/status, in bytes; 0 when there is none.
+int64_t StatusBytes(int status_descriptor, const char* name) {
+  char text[4096];
+  const ssize_t n = pread(status_descriptor, text, sizeof(text) - 1, 0);
+  if (n <= 0) return 0;
+  text[n] = '\0';
+  const char* line = std::strstr(text, name);
+  return line == nullptr ? 0 : std::atoll(line + std::strlen(name)) * 1024;
+}
+
+}  // namespace
 
 void EventWriter::Write(const JobEvent& event) {
   const std::string line = EncodeJobEvent(event) + "\n";
@@ -26,13 +39,10 @@ void EventWriter::WriteProgress(const ProgressEvent& event, double seconds) {
   Write(event);
 }
 
-int64_t PeakRssBytes(int status_descriptor) {
-  char text[4096];
-  const ssize_t n = pread(status_descriptor, text, sizeof(text) - 1, 0);
-  if (n <= 0) return 0;
-  text[n] = '\0';
-  const char* line = std::strstr(text, "VmHWM:");
-  return line == nullptr ? 0 : std::atoll(line + 6) * 1024;
+int64_t PeakRssBytes(int status_descriptor) { return StatusBytes(status_descriptor, "VmHWM:"); }
+
+int64_t PrivateBytes(int status_descriptor) {
+  return StatusBytes(status_descriptor, "RssAnon:") + StatusBytes(status_descriptor, "RssShmem:");
 }
 
 }  // namespace lathe::worker

@@ -26,6 +26,9 @@ class EventWriter {
 // High-water mark of this process's resident memory, in bytes; 0 when unknown. `status_descriptor`
 // is /proc/self/status, opened before a sandbox closed /proc.
 int64_t PeakRssBytes(int status_descriptor);
+// Memory of its own now, in bytes, as JobLimits::memory_bytes counts it: without pages of mapped
+// files.
+int64_t PrivateBytes(int status_descriptor);
 
 }  // namespace lathe::worker
 

@@ -1,5 +1,5 @@
 // lathe-job SPEC.json: one attempt of one job, in a process of its own. Started by lathe-worker,
-// not by people.
+// not by people. lathe-job --ort-version LIBRARY: whether a job could use that ONNX Runtime.
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,8 +17,10 @@
 #include "absl/strings/str_cat.h"
 #include "common/build_info.h"
 #include "common/status_macros.h"
+#include "worker/job/ort_access.h"
 #include "worker/job/run.h"
 #include "worker/job/sandbox/sandbox.h"
+#include "worker/ort/ort_library.h"
 
 namespace lathe::worker {
 namespace {
@@ -63,6 +65,7 @@ absl::StatusOr<std::string> LockIn(const JobSpec& spec) {
     options.read_folders.push_back(std::filesystem::path(d.path).parent_path());
   }
   options.write_folders = {spec.output_folder, spec.meta_folder, spec.temp_folder};
+  if (!spec.ort_library.empty()) AllowOrtLibrary(spec.ort_library, &options);
   options.limits = spec.limits;
   options.parent_pid = spec.parent_pid;
   return EnterSandbox(options);
@@ -84,6 +87,7 @@ int Main(const char* spec_path) {
   JobHooks hooks;
   hooks.cancelled = [] { return cancel_requested.load(); };
   hooks.peak_rss_bytes = [status_descriptor] { return PeakRssBytes(status_descriptor); };
+  hooks.private_bytes = [status_descriptor] { return PrivateBytes(status_descriptor); };
   const absl::StatusOr<JobSpec> spec = ReadSpec(spec_path);
   const absl::StatusOr<std::string> applied =
       spec.ok() ? LockIn(*spec) : absl::StatusOr<std::string>(spec.status());
@@ -101,6 +105,25 @@ int Main(const char* spec_path) {
   }
 }
 
+// Loads ONNX Runtime as a job would, locked in, and prints its version on standard output; what is
+// wrong with it, on standard error.
+int PrintOrtVersion(const char* path) {
+  SandboxOptions options;
+  AllowOrtLibrary(path, &options);
+  const absl::StatusOr<std::string> applied = EnterSandbox(options);
+  if (!applied.ok()) {
+    fprintf(stderr, "%s\n", std::string(applied.status().message()).c_str());
+    return kExitError;
+  }
+  const auto library = ort::OrtLibrary::Load(path, {});
+  if (!library.ok()) {
+    fprintf(stderr, "%s\n", std::string(library.status().message()).c_str());
+    return kExitError;
+  }
+  printf("%s\n", (*library)->version().c_str());
+  return kExitOk;
+}
+
 }  // namespace
 }  // namespace lathe::worker
 
@@ -108,6 +131,11 @@ int main(int argc, char** argv) {
   if (argc == 2 && strcmp(argv[1], "--version") == 0) {
     printf("lathe-job %s\n", lathe::BuildId());
     return 0;
+  }
+  if (argc == 3 && strcmp(argv[1], "--ort-version") == 0) {
+    const int code = lathe::worker::PrintOrtVersion(argv[2]);
+    fflush(nullptr);
+    _exit(code);
   }
   if (argc != 2 || argv[1][0] == '-') {
     fprintf(stderr,

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <memory>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -14,6 +15,7 @@
 #include "common/status_macros.h"
 #include "common/status_reason.h"
 #include "worker/engine/engine.h"
+#include "worker/ort/ort_library.h"
 
 namespace lathe::worker {
 namespace {
@@ -80,8 +82,26 @@ engine::EvaluateRequest ToEvaluateRequest(const JobSpec& spec) {
   return request;
 }
 
+// ONNX Runtime of the library that `spec` names, loaded into `library` when it is first asked for:
+// most jobs measure nothing.
+std::function<absl::StatusOr<engine::RuntimeProbe*>()> RuntimeOf(
+    const JobSpec& spec, const JobHooks& hooks, std::unique_ptr<ort::OrtLibrary>* library) {
+  if (spec.ort_library.empty()) return nullptr;
+  return [&spec, &hooks, library]() -> absl::StatusOr<engine::RuntimeProbe*> {
+    ort::OrtOptions options;
+    if (spec.limits.memory_bytes > 0 && hooks.private_bytes) {
+      options.spare_bytes = [&spec, &hooks] {
+        return spec.limits.memory_bytes - hooks.private_bytes();
+      };
+    }
+    ASSIGN_OR_RETURN(*library, ort::OrtLibrary::Load(spec.ort_library, std::move(options)));
+    return library->get();
+  };
+}
+
 // Compresses or evaluates.
 absl::StatusOr<ResultEvent> Work(const JobSpec& spec, const JobHooks& hooks, EventWriter* events) {
+  std::unique_ptr<ort::OrtLibrary> runtime;
   engine::Hooks engine_hooks;
   engine_hooks.progress = [events](const engine::Progress& p) {
     events->WriteProgress({p.step_index, p.step_count, p.stage, p.fraction, p.message},
@@ -90,6 +110,7 @@ absl::StatusOr<ResultEvent> Work(const JobSpec& spec, const JobHooks& hooks, Eve
   engine_hooks.log = [events](const std::string& line) { events->Write(LogEvent{line}); };
   engine_hooks.cancelled = hooks.cancelled;
   engine_hooks.seconds = SteadySeconds;
+  engine_hooks.runtime = RuntimeOf(spec, hooks, &runtime);
   ASSIGN_OR_RETURN(engine::CompressResult done,
                    spec.kind == JobKind::kEvaluate
                        ? engine::Evaluate(ToEvaluateRequest(spec), engine_hooks)

@@ -12,6 +12,7 @@ namespace lathe::worker {
 struct JobHooks {
   std::function<bool()> cancelled;
   std::function<int64_t()> peak_rss_bytes;
+  std::function<int64_t()> private_bytes;  // memory of its own now; may be empty
 };
 
 // Writes one ResultEvent or ErrorEvent, last; returns the exit code that goes with it.

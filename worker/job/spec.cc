@@ -68,6 +68,7 @@ JobSpec Decode(const json& in) {
   limits.at("cpu_seconds").get_to(spec.limits.cpu_seconds);
   limits.at("file_bytes").get_to(spec.limits.file_bytes);
   in.at("parent_pid").get_to(spec.parent_pid);
+  in.at("ort_library").get_to(spec.ort_library);
   return spec;
 }
 
@@ -92,7 +93,8 @@ std::string EncodeJobSpec(const JobSpec& spec) {
                      {{"memory_bytes", spec.limits.memory_bytes},
                       {"cpu_seconds", spec.limits.cpu_seconds},
                       {"file_bytes", spec.limits.file_bytes}}},
-                    {"parent_pid", spec.parent_pid}};
+                    {"parent_pid", spec.parent_pid},
+                    {"ort_library", spec.ort_library}};
   // Names come from users: bytes that are not UTF-8 must not throw.
   return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }

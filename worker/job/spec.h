@@ -54,6 +54,8 @@ struct JobSpec {
   JobLimits limits;
   // Process id of the agent: the job ends itself when its parent is somebody else. 0: not checked.
   int64_t parent_pid = 0;
+  // ONNX Runtime's shared library, to measure latency in; absolute. "": none.
+  std::string ort_library;
 };
 
 // Names of the files in meta_folder. For kInspect the first holds the model summary.

@@ -44,12 +44,14 @@ int Workers(Context& context) {
     return kOk;
   }
   std::vector<std::vector<std::string>> rows = {
-      {"NAME", "STATE", "BUSY", "HOST", "BUILD", "LAST SEEN"}};
+      {"NAME", "STATE", "BUSY", "HOST", "BUILD", "ONNX RUNTIME", "LAST SEEN"}};
   for (const v1::Worker& worker : answer->workers()) {
     std::string state = v1::WorkerState_Name(worker.state());
     rows.push_back({worker.name(), state.substr(state.rfind('_') + 1),
                     absl::StrCat(worker.busy_slots(), "/", worker.slots()), worker.host(),
-                    worker.build_id(), HumanTime(worker.last_seen_time())});
+                    worker.build_id(),
+                    worker.onnxruntime_version().empty() ? "-" : worker.onnxruntime_version(),
+                    HumanTime(worker.last_seen_time())});
   }
   std::cout << Table(rows);
   return kOk;

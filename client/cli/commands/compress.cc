@@ -20,6 +20,7 @@ struct Flags {
   std::string output;
   std::string report;
   PageFlags page;
+  std::string ort_library;  // of a private server; "": none
   JobFlags job;
 };
 
@@ -82,7 +83,7 @@ int Print(Context& context, const Flags& flags, const Outcome& outcome) {
 int Run(Context& context, const Flags& flags) {
   absl::StatusOr<v1::Job> job = flags.job.ToJob();
   if (!job.ok()) return context.Fail(job.status());
-  absl::StatusOr<Session> session = Session::Open(context);
+  absl::StatusOr<Session> session = Session::Open(context, flags.ort_library);
   if (!session.ok()) return context.Fail(session.status());
   const absl::StatusOr<Outcome> outcome = Compress(context, flags, *std::move(job), *session);
   const int code = outcome.ok() ? Print(context, flags, *outcome) : context.Fail(outcome.status());
@@ -106,6 +107,7 @@ void AddCompressCommand(CLI::App& app, Context& context) {
   command->add_option("--report", flags->report, "Also write the report as JSON")
       ->type_name("R.json");
   flags->page.Add(*command, "the report");
+  AddOrtLibraryFlag(*command, &flags->ort_library);
   flags->job.Add(*command);
   command->footer(
       "Examples:\n"

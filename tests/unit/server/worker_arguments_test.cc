@@ -37,6 +37,13 @@ TEST(WorkerArguments, FractionsAndLargeNumbersBecomeWholeOnes) {
   EXPECT_EQ(Understood(config).memory_limit_bytes, int64_t{2'000'000} << 20);
 }
 
+TEST(WorkerArguments, OnnxRuntimeIsHandedOn) {
+  Config config;
+  EXPECT_EQ(Understood(config).ort_library, "");
+  config.ort_library = "/opt/libonnxruntime.so";
+  EXPECT_EQ(Understood(config).ort_library, "/opt/libonnxruntime.so");
+}
+
 TEST(WorkerArguments, CredentialsAreHandedOn) {
   const lathe::testing::TempFolder folder;
   Config config;

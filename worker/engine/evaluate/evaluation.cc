@@ -38,7 +38,10 @@ class EvaluationRun {
     if (able.ok() && request_.compared != nullptr) {
       able = MakeExecutor(*request_.compared, options, &after_);
     }
-    if (absl::IsUnimplemented(able)) return NotEvaluated(able);
+    if (absl::IsUnimplemented(able)) {
+      RETURN_IF_ERROR(MeasureFirstBatchInRuntime());
+      return NotEvaluated(able);
+    }
     RETURN_IF_ERROR(able);
     // One model without labels has no figures; it is run for what it takes, and for NaN.
     if (after_ != nullptr || request_.metrics.task) {
@@ -51,6 +54,7 @@ class EvaluationRun {
     if (absl::IsUnimplemented(done)) return NotEvaluated(done);
     RETURN_IF_ERROR(DataError(done));
     outcome_.evaluation = metrics_ != nullptr ? metrics_->Result() : WithoutFigures();
+    AddRuntime(&outcome_);
     return std::move(outcome_);
   }
 
@@ -71,6 +75,7 @@ class EvaluationRun {
     EvaluationOutcome outcome;
     outcome.evaluation = {{"not_evaluated", std::string(why.message())}};
     outcome.warnings.push_back(absl::StrCat("the models were not evaluated: ", why.message()));
+    AddRuntime(&outcome);
     return outcome;
   }
 
@@ -78,7 +83,12 @@ class EvaluationRun {
     for (int64_t index = 0;; ++index) {
       ASSIGN_OR_RETURN(std::optional<ExampleBatch> batch, request_.test());
       if (!batch) break;
-      RETURN_IF_ERROR(RunBatch(*batch));
+      const absl::Status ran = RunBatch(*batch);
+      // What the executor cannot run, the other runtime may.
+      if (index == 0 && (ran.ok() || absl::IsUnimplemented(ran))) {
+        RETURN_IF_ERROR(MeasureInOtherRuntime(*batch));
+      }
+      RETURN_IF_ERROR(ran);
       if (index == 0) RETURN_IF_ERROR(MeasureTimes(*batch));
       if (index < kDiagnosisBatches) RETURN_IF_ERROR(Diagnose(*batch, index));
       examples_ += batch->examples;
@@ -153,6 +163,45 @@ class EvaluationRun {
     return absl::OkStatus();
   }
 
+  absl::Status MeasureFirstBatchInRuntime() {
+    if (!MeasuresRuntime()) return absl::OkStatus();
+    absl::StatusOr<std::optional<ExampleBatch>> batch = request_.test();
+    RETURN_IF_ERROR(DataError(batch.status()));
+    return batch->has_value() ? MeasureInOtherRuntime(**batch) : absl::OkStatus();
+  }
+
+  bool MeasuresRuntime() const {
+    return request_.runtime && request_.measure_latency && request_.seconds;
+  }
+
+  absl::Status MeasureInOtherRuntime(const ExampleBatch& batch) {
+    if (!MeasuresRuntime()) return absl::OkStatus();
+    RuntimeLatencyRequest measured;
+    measured.runtime = request_.runtime;
+    measured.before = request_.before_file;
+    measured.after = request_.after_file;
+    // A runtime unpacks what it has no kernel for: small weights may take what they took before.
+    measured.after.file_bytes =
+        std::max(measured.after.file_bytes, request_.before_file.file_bytes);
+    measured.before.activation_bytes = outcome_.peak_activation_bytes_before;
+    measured.after.activation_bytes = outcome_.peak_activation_bytes_after;
+    measured.inputs = &batch.inputs;
+    measured.examples = batch.examples;
+    measured.seconds = request_.seconds;
+    measured.cancelled = request_.cancelled;
+    ASSIGN_OR_RETURN(runtime_, MeasureInRuntime(measured));
+    return absl::OkStatus();
+  }
+
+  void AddRuntime(EvaluationOutcome* outcome) const {
+    if (runtime_.is_null()) return;
+    outcome->latency["onnxruntime"] = runtime_;
+    if (!request_.processor.empty()) outcome->latency["cpu_model"] = request_.processor;
+    for (std::string& line : RuntimeWarnings(runtime_)) {
+      outcome->warnings.push_back(std::move(line));
+    }
+  }
+
   absl::Status Diagnose(const ExampleBatch& batch, int64_t index) {
     if (!request_.diagnose || !request_.compressed || request_.compared == nullptr) {
       return absl::OkStatus();
@@ -170,6 +219,7 @@ class EvaluationRun {
   std::unique_ptr<PairedEvaluation> metrics_;
   std::unique_ptr<Diagnosis> diagnosis_;
   EvaluationOutcome outcome_;
+  json runtime_;  // `latency.onnxruntime`; null: not asked for
   int64_t examples_ = 0;
   bool told_before_ = false;
   bool told_after_ = false;

@@ -15,6 +15,7 @@
 #include "worker/engine/evaluate/diagnosis.h"
 #include "worker/engine/evaluate/metrics/arrays.h"
 #include "worker/engine/evaluate/metrics/paired_evaluation.h"
+#include "worker/engine/evaluate/runtime_latency.h"
 #include "worker/engine/graph/model.h"
 #include "worker/engine/tensor/value.h"
 
@@ -44,6 +45,11 @@ struct EvaluationRequest {
   // Called with the number of examples done.
   std::function<void(int64_t)> progress;
   std::string processor;  // what it runs on, for the report; may be empty
+  // Another runtime to measure latency in; empty: none. `after_file` has no path for one model
+  // alone.
+  std::function<absl::StatusOr<RuntimeProbe*>()> runtime;
+  RuntimeModel before_file;
+  RuntimeModel after_file;
 };
 
 struct EvaluationOutcome {

@@ -86,6 +86,10 @@ absl::StatusOr<int> RestrictFiles(const SandboxOptions& options) {
   for (const std::string& folder : options.read_folders) {
     RETURN_IF_ERROR(Allow(ruleset, folder, read));
   }
+  for (const std::string& file : options.read_files) {
+    if (access(file.c_str(), F_OK) != 0) continue;
+    RETURN_IF_ERROR(Allow(ruleset, file, kReadFile));
+  }
   for (const std::string& folder : options.write_folders) {
     RETURN_IF_ERROR(Allow(ruleset, folder, write));
   }

@@ -19,6 +19,7 @@ namespace lathe::worker {
 
 struct SandboxOptions {
   std::vector<std::string> read_folders;   // may be read; nothing else may (Landlock)
+  std::vector<std::string> read_files;     // may be read; those that do not exist are left out
   std::vector<std::string> write_folders;  // may be read and written
   JobLimits limits;
   // The process is killed when this one, its parent, ends; an error when the parent is another one

@@ -98,6 +98,18 @@ void ForEachReplaced(json& whole, json& at, const json& by,
   for (json& inner : at) ForEachReplaced(whole, inner, by, see);
 }
 
+TEST(ReportPageTest, LatencyInOnnxRuntimeIsARowOfItsOwn) {
+  json report = SmallReport();
+  report["latency"]["onnxruntime"] = {
+      {"version", "1.32.0"}, {"before_ms", 7.5}, {"before_spread_ms", {7.25, 7.75}}};
+  const std::string page = ReportPage(report);
+  for (const char* text : {"ONNX Runtime 1.32.0", "7.5 ms", "7.25 to 7.75 ms"}) {
+    EXPECT_NE(page.find(text), std::string::npos) << text;
+  }
+  report["latency"]["onnxruntime"] = {{"version", "1.32.0"}, {"after_error", "x"}};
+  EXPECT_EQ(ReportPage(report).find("ONNX Runtime 1.32.0"), std::string::npos);
+}
+
 TEST(ReportPageTest, ValuesOfOtherTypesDoNotHarm) {
   json report = SmallReport();
   report["evaluation"] = {
@@ -106,7 +118,10 @@ TEST(ReportPageTest, ValuesOfOtherTypesDoNotHarm) {
       {"after", {{"accuracy", 0.8}, {"confusion_matrix", {{1, 2}, {3, 4}}}}},
       {"fidelity", {{"out", {{"sqnr_db", 20}, {"worst", {{{"index", 1}}}}}}}}};
   report["recipe"] = {{"steps", {{{"fp16", json::object()}}}}, {"seed", 3}};
-  report["latency"] = {{"before_ms", 1}, {"after_ms", 2}, {"before_spread_ms", {1, 2}}};
+  report["latency"] = {{"before_ms", 1},
+                       {"after_ms", 2},
+                       {"before_spread_ms", {1, 2}},
+                       {"onnxruntime", {{"version", "1"}, {"after_spread_ms", {1, 2}}}}};
   report["layers"][0]["histogram"] = {{"before", {{"edges", {0, 1, 2}}, {"counts", {1, 2}}}}};
   report["tried"] = {{{"label", "x"}, {"accuracy", 0.7}, {"file_bytes", 100}}};
   report["trace"] = {

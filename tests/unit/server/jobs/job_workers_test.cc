@@ -84,6 +84,17 @@ TEST_F(JobWorkers, ADeadWorkersLastWordsNeitherRenewItsLeaseNorBringItAJob) {
   }
 }
 
+TEST_F(JobWorkers, WhatAWorkerMeasuresInIsListed) {
+  v1::SynchronizeRequest request;
+  request.set_worker_id("w1");
+  request.set_slots(1);
+  request.set_onnxruntime_version("1.32.0");
+  ASSERT_TRUE(jobs_->Synchronize(request, {}).ok());
+  EXPECT_EQ(jobs_->ListWorkers().workers(0).onnxruntime_version(), "1.32.0");
+  request.set_onnxruntime_version(std::string(65, '1'));
+  EXPECT_EQ(jobs_->Synchronize(request, {}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(JobWorkers, TenantsShareSlotsFairly) {
   CreateJobArgs a = Args(MakeModelNamed());
   a.tenant = "A";

@@ -34,6 +34,12 @@ TEST(Config, MemoryIsSharedAmongSlots) {
               static_cast<double>(one.config->memory_limit_bytes), 16);
 }
 
+TEST(Config, AnOrtLibraryIsNamedByItsWholePath) {
+  const auto parsed = Parse({"--server", "h:1", "--cache-dir", "/c", "--ort-library", "ort.so"});
+  EXPECT_EQ(parsed.config->ort_library, std::filesystem::current_path() / "ort.so");
+  EXPECT_EQ(Parse({"--server", "h:1", "--cache-dir", "/c"}).config->ort_library, "");
+}
+
 TEST(Config, LimitsAreInMebibytes) {
   const auto parsed = Parse({"--server", "h:1", "--cache-dir", "/c", "--memory-limit-mb", "3",
                              "--file-limit-mb", "4", "--cache-limit-mb", "5"});

@@ -25,6 +25,7 @@ TEST(JobSpec, SurvivesEncoding) {
   spec.datasets = {{"test", "digits", "other", "/data/0"}};
   spec.limits = {1, 2, 3};
   spec.parent_pid = 99;
+  spec.ort_library = "/opt/libonnxruntime.so";
   const auto decoded = DecodeJobSpec(EncodeJobSpec(spec));
   ASSERT_TRUE(decoded.ok()) << decoded.status();
   EXPECT_EQ(EncodeJobSpec(*decoded), EncodeJobSpec(spec));
@@ -33,6 +34,7 @@ TEST(JobSpec, SurvivesEncoding) {
   EXPECT_EQ(decoded->files[0].size_bytes, int64_t{1} << 40);
   EXPECT_EQ(decoded->bindings.at("batch"), 7);
   EXPECT_EQ(decoded->limits.cpu_seconds, 2);
+  EXPECT_EQ(decoded->ort_library, spec.ort_library);
 }
 
 TEST(JobSpec, RefusesWhatIsNoSpec) {

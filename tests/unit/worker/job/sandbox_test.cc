@@ -24,6 +24,7 @@
 
 #include "absl/status/status.h"
 #include "common/ids.h"
+#include "worker/job/ort_access.h"
 
 namespace lathe::worker {
 namespace {
@@ -174,6 +175,38 @@ TEST_F(SandboxTest, TouchesNoOtherFile) {
               return FailedWith(symlink("/etc/passwd", (root_ + "/out/link").c_str()), EPERM);
             }),
             0);
+}
+
+TEST_F(SandboxTest, AFileThatIsNamedMayBeReadAndItsNeighboursMayNot) {
+  if (LandlockVersion() == 0) GTEST_SKIP() << "this kernel has no Landlock";
+  std::ofstream(root_ + "/other/library.so") << "code";
+  options_.read_files = {root_ + "/other/library.so", root_ + "/other/not-there"};
+  const auto open_path = [this](const char* name, int flags) {
+    return open((root_ + name).c_str(), flags, 0600);
+  };
+  EXPECT_EQ(InSandbox([&] { return open_path("/other/library.so", O_RDONLY) >= 0 ? 0 : errno; }),
+            0);
+  EXPECT_EQ(InSandbox([&] { return FailedWith(open_path("/other/library.so", O_WRONLY), EACCES); }),
+            0);
+  EXPECT_EQ(InSandbox([&] { return FailedWith(open_path("/other/secret", O_RDONLY), EACCES); }), 0);
+}
+
+TEST_F(SandboxTest, AnOrtLibraryOpensNoMoreThanLibrariesAndTheProcessor) {
+  if (LandlockVersion() == 0) GTEST_SKIP() << "this kernel has no Landlock";
+  for (const char* name : {"/other/libonnxruntime.so.1", "/other/libneeded.so", "/other/libtext"}) {
+    std::ofstream(root_ + name) << "code";
+  }
+  AllowOrtLibrary(root_ + "/other/libonnxruntime.so.1", &options_);
+  const auto readable = [this](const std::string& path) {
+    return InSandbox([&] { return open(path.c_str(), O_RDONLY) >= 0 ? 0 : errno; });
+  };
+  EXPECT_EQ(readable(root_ + "/other/libonnxruntime.so.1"), 0);
+  EXPECT_EQ(readable(root_ + "/other/libneeded.so"), 0);
+  EXPECT_EQ(readable("/proc/cpuinfo"), 0);
+  for (const std::string& path : {root_ + "/other/libtext", root_ + "/other/secret",
+                                  std::string("/etc/passwd"), std::string("/proc/self/environ")}) {
+    EXPECT_EQ(readable(path), EACCES) << path;
+  }
 }
 
 TEST_F(SandboxTest, LargeFilesAndCoresAreBounded) {

@@ -54,6 +54,31 @@ TEST(ConstraintsTest, WithoutAFigureTheyAreNotMetAndSayWhatIsMissing) {
   }
 }
 
+TEST(ConstraintsTest, OnnxRuntimesLatencyCountsWhereItIsThere) {
+  json report = Report();
+  report["latency"]["onnxruntime"] = {{"version", "1.32.0"}, {"ratio", 0.5}};
+  const auto in_runtime = JudgeConstraints({{"max_latency_ratio", 0.6}}, report);
+  EXPECT_TRUE(in_runtime[0].met);
+  EXPECT_EQ(in_runtime[0].value, 0.5);
+  EXPECT_THAT(in_runtime[0].explanation, HasSubstr("ONNX Runtime 1.32.0"));
+  const auto without = JudgeConstraints({{"max_latency_ratio", 0.6}}, Report());
+  EXPECT_FALSE(without[0].met);
+  EXPECT_THAT(without[0].explanation, HasSubstr("Lathe's executor"));
+}
+
+TEST(ConstraintsTest, AResultThatOnnxRuntimeCannotLoadIsNotFastEnough) {
+  json report = Report();
+  report["latency"]["onnxruntime"] = {{"version", "1.32.0"},
+                                      {"after_error", "cannot be loaded: x"}};
+  const auto refused = JudgeConstraints({{"max_latency_ratio", 9}}, report);
+  EXPECT_FALSE(refused[0].met);
+  EXPECT_FALSE(refused[0].value.has_value());
+  EXPECT_THAT(refused[0].explanation, HasSubstr("cannot be loaded: x"));
+  // An original that it cannot load either says nothing about the result.
+  report["latency"]["onnxruntime"]["before_error"] = "cannot be loaded: x";
+  EXPECT_TRUE(JudgeConstraints({{"max_latency_ratio", 1.05}}, report)[0].met);
+}
+
 TEST(ConstraintsTest, EqualOutputsMeetAnySqnr) {
   json report = Report();
   report["evaluation"]["fidelity"] = {{"y", {{"sqnr_db", nullptr}}}};

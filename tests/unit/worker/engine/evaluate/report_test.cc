@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "worker/engine/evaluate/layer_summary.h"
+#include "worker/engine/evaluate/report_text_evaluation.h"
 #include "worker/engine/evaluate/text_table.h"
 
 namespace lathe::engine {
@@ -259,6 +260,26 @@ TEST(TextTable, ShortensInTheMiddleAndNeverWithinACharacter) {
   EXPECT_EQ(ShortenMiddle("abcdefghijk", 8), "abc...jk");
   EXPECT_EQ(ShortenMiddle("\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4", 5),
             "\xc3\xa4...\xc3\xa4");
+}
+
+TEST(ReportTextTest, LatencyInOnnxRuntimeStandsBesideTheExecutors) {
+  json latency = {{"batch", 8}, {"before_ms", 4.0}, {"after_ms", 2.0}, {"ratio", 0.5}};
+  const json runtime = {
+      {"version", "1.32.0"}, {"batch", 8}, {"before_ms", 3.0}, {"after_ms", 1.5}, {"ratio", 0.5}};
+  const auto text = [](const json& figure) { return EvaluationText({{"latency", figure}}); };
+  EXPECT_EQ(text(latency),
+            "\na run of 8 examples on one thread: 4.000 ms before, 2.000 ms after (0.50 times)\n");
+  latency["onnxruntime"] = runtime;
+  EXPECT_THAT(text(latency), HasSubstr("(0.50 times)\nin ONNX Runtime 1.32.0: 3.000 ms before, "
+                                       "1.500 ms after (0.50 times)\n"));
+  // The executor cannot run it.
+  EXPECT_EQ(text({{"onnxruntime", runtime}}),
+            "\na run of 8 examples on one thread in ONNX Runtime 1.32.0: 3.000 ms before, 1.500 ms "
+            "after (0.50 times)\n");
+  // One model alone, and one that does not load.
+  EXPECT_THAT(text({{"onnxruntime", {{"version", "1"}, {"batch", 1}, {"before_ms", 3.0}}}}),
+              HasSubstr("in ONNX Runtime 1: 3.000 ms\n"));
+  EXPECT_EQ(text({{"onnxruntime", {{"version", "1"}, {"before_error", "x"}}}}), "");
 }
 
 }  // namespace
