@@ -28,6 +28,7 @@ ALLOWED = {
                             "worker/engine/graph/"],
     "worker/engine/passes/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/graph/",
                               "worker/engine/ops/"],
+    "worker/engine/lint/": ["common/", "worker/engine/tensor/", "worker/engine/graph/", "worker/engine/ops/"],
     "worker/engine/run/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/linalg/",
                            "worker/engine/graph/", "worker/engine/ops/", "worker/engine/passes/"],
     "worker/engine/methods/": ["common/", "common/recipe/", "worker/engine/tensor/", "worker/engine/kernels/",
@@ -39,7 +40,7 @@ ALLOWED = {
                                 "worker/engine/ops/", "worker/engine/run/", "worker/engine/methods/",
                                 "worker/engine/evaluate/metrics/"],
     "worker/engine/": ["common/", "common/recipe/"] + [ENGINE + r + "/" for r in (
-        "tensor", "kernels", "linalg", "graph", "formats", "data", "ops", "passes", "run", "methods", "evaluate",
+        "tensor", "kernels", "linalg", "graph", "formats", "data", "ops", "lint", "passes", "run", "methods", "evaluate",
         "evaluate/metrics")],
     "worker/job/": ["common/", "worker/engine/"],
     "worker/agent/": ["common/", "common/recipe/", "proto/", "worker/job/"],
