@@ -20,11 +20,9 @@ struct Rows {
   int64_t outer = 1;           // batches of a product's weight
   int64_t outer_stride = 0;    // from one to the next
   int64_t channel_stride = 1;  // from channel to channel
-  int64_t kernel = 1;          // K runs over the kernel's positions,
-  int64_t kernel_stride = 0;
-  int64_t inputs = 1;  // then over the inputs, or the other way around
+  int64_t kernel = 1;          // K runs over the kernel's positions, which lie side by side,
+  int64_t inputs = 1;          // and at each over the inputs
   int64_t input_stride = 1;
-  bool inputs_first = true;  // inputs run fastest
 };
 
 struct Unsafe {
@@ -56,9 +54,7 @@ Unsafe FindUnsafe(const Rows& rows) {
     out = {1, o % rows.channels, k, row[first], row[second]};
   };
   const auto offset = [&rows](int64_t k) {
-    const int64_t position = rows.inputs_first ? k / rows.inputs : k % rows.kernel;
-    const int64_t input = rows.inputs_first ? k % rows.inputs : k / rows.kernel;
-    return position * rows.kernel_stride + input * rows.input_stride;
+    return k / rows.inputs + k % rows.inputs * rows.input_stride;
   };
   // In the order of the bytes, near enough: a column of a large matrix is not walked down.
   if (rows.channel_stride == 1) {
@@ -74,7 +70,7 @@ Unsafe FindUnsafe(const Rows& rows) {
 }
 
 // W [O, I/g, k...].
-std::optional<Rows> KernelRows(const Tensor& weight, int64_t groups, bool inputs_first) {
+std::optional<Rows> KernelRows(const Tensor& weight, int64_t groups) {
   if (weight.dims.size() < 3) return std::nullopt;
   Rows rows;
   rows.weight = &weight;
@@ -83,9 +79,7 @@ std::optional<Rows> KernelRows(const Tensor& weight, int64_t groups, bool inputs
   for (size_t i = 2; i < weight.dims.size(); ++i) rows.kernel *= weight.dims[i];
   if (groups > 1 && rows.inputs == 1) return std::nullopt;  // depthwise
   rows.channel_stride = rows.inputs * rows.kernel;
-  rows.kernel_stride = 1;
   rows.input_stride = rows.kernel;
-  rows.inputs_first = inputs_first;
   return rows;
 }
 
@@ -125,7 +119,7 @@ Product QdqProduct(const LinearGroup& group) {
   // On x86 signed activations become unsigned at load.
   out.data = IsEightBit(group.data->dtype) ? DType::kUint8 : group.data->dtype;
   const Tensor& weight = *group.weight->integers;
-  out.rows = conv ? KernelRows(weight, group.node->IntAttribute("group", 1), true)
+  out.rows = conv ? KernelRows(weight, group.node->IntAttribute("group", 1))
                   : ProductRows(weight, group.node->IntAttribute("transB", 0) != 0);
   return out;
 }
@@ -134,15 +128,14 @@ Product IntegerProduct(const LintContext& lint, const ScopeIndex::Place& place) 
   const Node& node = *place.node;
   const bool linear = node.Is("QLinearConv") || node.Is("QLinearMatMul");
   Product out;
-  if (!linear && !node.Is("MatMulInteger") && !node.Is("ConvInteger")) return out;
+  if (!linear && !node.Is("MatMulInteger")) return out;
   out.weight = InputOf(node, linear ? 3 : 1);
   const Tensor* weight = lint.Constant(place.graph, out.weight);
   if (weight == nullptr) return out;
   out.node = &node;
   out.data = lint.TypeOf(place.graph, InputOf(node, 0));
-  const bool conv = node.op_type == "QLinearConv" || node.op_type == "ConvInteger";
-  out.rows = conv ? KernelRows(*weight, node.IntAttribute("group", 1), linear)
-                  : ProductRows(*weight, false);
+  out.rows = node.Is("QLinearConv") ? KernelRows(*weight, node.IntAttribute("group", 1))
+                                    : ProductRows(*weight, false);
   return out;
 }
 
