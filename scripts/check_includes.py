@@ -28,6 +28,7 @@ ALLOWED = {
                             "worker/engine/graph/"],
     "worker/engine/passes/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/graph/",
                               "worker/engine/ops/"],
+    "worker/engine/lint/": ["common/", "worker/engine/tensor/", "worker/engine/graph/", "worker/engine/ops/"],
     "worker/engine/run/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/linalg/",
                            "worker/engine/graph/", "worker/engine/ops/", "worker/engine/passes/"],
     "worker/engine/calibrate/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/graph/",
@@ -43,7 +44,7 @@ ALLOWED = {
                                 "worker/engine/ops/", "worker/engine/run/", "worker/engine/methods/",
                                 "worker/engine/evaluate/metrics/"],
     "worker/engine/": ["common/", "common/recipe/"] + [ENGINE + r + "/" for r in (
-        "tensor", "kernels", "linalg", "graph", "formats", "data", "ops", "passes", "run", "calibrate", "methods", "evaluate",
+        "tensor", "kernels", "linalg", "graph", "formats", "data", "ops", "lint", "passes", "run", "calibrate", "methods", "evaluate",
         "evaluate/metrics")],
     "worker/ort/": ["common/", "worker/engine/tensor/", "worker/engine/evaluate/"],
     "worker/job/": ["common/", "worker/engine/", "worker/ort/"],

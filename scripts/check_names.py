@@ -6,6 +6,7 @@
 - No source passes 600 lines, no test 800.
 - The repo speaks of the product alone: no absolute paths of somebody's machine.
 - Every method of the catalogue stands in the engine's table, in recipe.proto, and in docs/recipes.md and docs/status.md.
+- Every rule of the linter stands in docs/lint.md with its severity, in the table's order.
 - Every subcommand of `lathe` stands in docs/cli.md; every metric of server/telemetry in docs/operations.md.
 """
 
@@ -88,6 +89,10 @@ def main():
     documented(catalogue, "docs/status.md", "method")
     commands = re.findall(r'\{"(\w+)", Add', read("client/cli/commands/table.cc"))
     documented(commands, "docs/cli.md", "command")
+    rules = re.findall(r'^\s+\{"(\w+)", k(Error|Slow|Note),', read("worker/engine/lint/rules.cc"), re.M)
+    rows = re.findall(r"^\| `(\w+)` \| (error|slow|note) \|", read("docs/lint.md"), re.M)
+    if not rules or [(name, severity.lower()) for name, severity in rules] != rows:
+        problems.append(f"worker/engine/lint/rules.cc {rules} and docs/lint.md {rows} disagree")
     metrics = set()
     for path in git_files("server/telemetry/*", "worker/agent/*"):
         metrics.update(re.findall(r'"(lathe_\w+)"', read(path)))

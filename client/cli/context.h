@@ -21,6 +21,7 @@ enum ExitCode {
   kJobFailed = 3,      // the job ended as FAILED
   kJobCancelled = 4,   // the job ended as CANCELLED
   kUnreachable = 5,    // no server there, or it refused the credentials
+  kFindings = 6,       // `lint` found errors or slow places
   kInterrupted = 130,  // Ctrl-C
 };
 

@@ -72,8 +72,8 @@ int main(int argc, char** argv) {
       "`lathe COMMAND --help` tells a command's own options; those above go before or after it.\n"
       "Exit codes: 0 done; 1 the server refused or something broke; 2 wrong usage, file or recipe; "
       "3 the job failed;\n"
-      "4 the job was cancelled; 5 no server there, or it refused the credentials; 130 "
-      "interrupted.");
+      "4 the job was cancelled; 5 no server there, or it refused the credentials; 6 lint found "
+      "something; 130 interrupted.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version

@@ -14,6 +14,8 @@
 //   lathe_test_tool time ...            how long a model's runs take: run_tool.h
 //   lathe_test_tool ort ...             runs models in ONNX Runtime: ort_tool.h
 //   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
+//   lathe_test_tool lint IN             one JSON object a finding
+//   lathe_test_tool fusion IN OPTIMIZED  likewise, of what ONNX Runtime did not fuse
 //   lathe_test_tool page FILE.json      the page of a report or, with "main_file", of a model
 //                                       summary
 #include <algorithm>
@@ -37,6 +39,8 @@
 #include "worker/engine/graph/reader.h"
 #include "worker/engine/graph/verifier.h"
 #include "worker/engine/graph/writer.h"
+#include "worker/engine/lint/fusion.h"
+#include "worker/engine/lint/lint.h"
 #include "worker/engine/methods/method.h"
 #include "worker/engine/ops/shape_inference.h"
 #include "worker/engine/passes/inline_functions.h"
@@ -203,6 +207,22 @@ absl::Status Apply(const std::string& in, const std::string& out, const std::str
   return Write(model, out);
 }
 
+absl::Status PrintFindings(const std::vector<Finding>& findings) {
+  for (const Finding& finding : findings) std::cout << FindingJson(finding).dump() << "\n";
+  return absl::OkStatus();
+}
+
+absl::Status Lint(const std::string& in) {
+  ASSIGN_OR_RETURN(const Model model, Read(in));
+  return PrintFindings(LintModel(model, {}));
+}
+
+absl::Status Fusion(const std::string& meant, const std::string& optimized) {
+  ASSIGN_OR_RETURN(const Model model, Read(meant));
+  ASSIGN_OR_RETURN(const Model after, Read(optimized));
+  return PrintFindings(CompareFusion(model, after));
+}
+
 absl::Status Arrays(const std::string& path, int64_t step) {
   ASSIGN_OR_RETURN(const std::unique_ptr<ArrayFile> file, ArrayFile::Open(path));
   for (size_t i = 0; i < file->arrays().size(); ++i) {
@@ -248,6 +268,8 @@ absl::Status Run(const std::vector<std::string>& args) {
     return Arrays(args[1], std::max(1LL, std::atoll(args[2].c_str())));
   }
   if (command == "metrics" && args.size() == 2) return testing::RunMetrics(args[1]);
+  if (command == "lint" && args.size() == 2) return Lint(args[1]);
+  if (command == "fusion" && args.size() == 3) return Fusion(args[1], args[2]);
   if (command == "page" && args.size() == 2) return Page(args[1]);
   if (command == "apply" && (args.size() == 4 || args.size() == 5)) {
     return Apply(args[1], args[2], args[3], args.size() == 5 ? std::atoi(args[4].c_str()) : 1);
@@ -255,7 +277,8 @@ absl::Status Run(const std::vector<std::string>& args) {
   return absl::InvalidArgumentError(
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
       "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS] | arrays IN ROWS | run [--reference] "
-      "[--plain] FOLDER... | ort LIBRARY [FLAGS] FOLDER... | page FILE.json");
+      "[--plain] FOLDER... | ort LIBRARY [FLAGS] FOLDER... "
+      "| lint IN | fusion IN OPTIMIZED | page FILE.json");
 }
 
 }  // namespace

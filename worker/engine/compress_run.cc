@@ -24,6 +24,7 @@
 #include "worker/engine/graph/scratch.h"
 #include "worker/engine/graph/verifier.h"
 #include "worker/engine/graph/writer.h"
+#include "worker/engine/lint/warnings.h"
 #include "worker/engine/methods/method.h"
 #include "worker/engine/passes/inline_functions.h"
 #include "worker/engine/recipe_fit.h"
@@ -391,6 +392,11 @@ absl::Status CompressRun::MeasureOutput(const CompressResult& result) {
   std::vector<std::string> paths;
   for (const OutputFile& file : result.files) paths.push_back(file.path);
   ASSIGN_OR_RETURN(after.files, MeasureFiles(request_.output_folder, paths, *parallel_));
+
+  if (changed_) {
+    report_.warnings = LintWarnings(original_, written_, request_.bindings);
+    DropPages();
+  }
 
   // An unchanged model may still call functions that were inlined here: it is compared with itself.
   const Model& compared = changed_ ? written_ : original_;

@@ -21,6 +21,7 @@
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
 #include "worker/engine/graph/verifier.h"
+#include "worker/engine/lint/lint.h"
 #include "worker/engine/methods/factored_weight.h"
 #include "worker/engine/methods/method.h"
 #include "worker/engine/passes/inline_functions.h"
@@ -110,7 +111,7 @@ std::map<std::string, int64_t> CountOps(const Model& model) {
 class Inspection {
  public:
   Inspection(Model model, std::string main_file, const Bindings& bindings)
-      : model_(std::move(model)), main_file_(std::move(main_file)) {
+      : model_(std::move(model)), main_file_(std::move(main_file)), bindings_(bindings) {
     inference_ = InferShapes(model_, bindings);
     ops_ = CountOps(model_);
     inputs_ = ValuesJson(model_.graph->inputs, *model_.graph);
@@ -121,6 +122,8 @@ class Inspection {
 
   absl::Status FindLayers() {
     RETURN_IF_ERROR(ModelError(InlineFunctions(model_, &notes_)));
+    // A runtime inlines functions too: what it makes of their bodies is found here.
+    findings_ = LintModel(model_, {.bindings = bindings_});
     weights_ = FindWeights(model_);
     for (const Weight& weight : weights_) {
       applicable_.push_back(MethodsFor(weight));
@@ -131,6 +134,8 @@ class Inspection {
   }
 
   std::string Json() const {
+    json lint = json::array();
+    for (const Finding& finding : findings_) lint.push_back(FindingJson(finding));
     json layers = json::array();
     for (size_t i = 0; i < weights_.size(); ++i) layers.push_back(LayerJson(i));
     json opsets = json::object();
@@ -157,6 +162,7 @@ class Inspection {
                     {"assumptions", inference_.assumptions},
                     {"shape_unknown", inference_.shape_unknown},
                     {"layers", std::move(layers)},
+                    {"lint", std::move(lint)},
                     {"notes", notes_}};
     AddCost(inference_, &summary);
     return summary.dump(1, ' ', false, json::error_handler_t::replace);
@@ -185,6 +191,7 @@ class Inspection {
                       " nodes are not known");
     }
     absl::StrAppend(&out, "\n\noperators\n", OperatorsText(), "\nlayers\n", LayersText());
+    absl::StrAppend(&out, LintText());
     for (const std::string& note : notes_) absl::StrAppend(&out, "note: ", note, "\n");
     return out;
   }
@@ -278,6 +285,20 @@ class Inspection {
     return out;
   }
 
+  // How much there is for `lathe lint` to tell; "" when there is nothing that hurts.
+  std::string LintText() const {
+    int64_t errors = 0;
+    int64_t slow = 0;
+    for (const Finding& finding : findings_) {
+      if ((finding.profiles & kPortable) == 0) continue;
+      errors += finding.severity == Severity::kError;
+      slow += finding.severity == Severity::kSlow;
+    }
+    if (errors + slow == 0) return "";
+    return absl::StrCat("lint: ", errors, " errors and ", slow,
+                        " slow places in ONNX Runtime; lathe lint names them\n");
+  }
+
   void AppendValues(const char* title, const std::vector<ValueInfo>& values,
                     std::string* out) const {
     std::vector<std::vector<std::string>> rows;
@@ -292,6 +313,7 @@ class Inspection {
 
   Model model_;
   std::string main_file_;
+  Bindings bindings_;
   Inference inference_;
   std::map<std::string, int64_t> ops_;
   std::vector<std::string> functions_;
@@ -299,6 +321,7 @@ class Inspection {
   json outputs_;
   std::vector<Weight> weights_;
   std::vector<Applicable> applicable_;
+  std::vector<Finding> findings_;
   std::vector<std::string> notes_;
   int64_t parameters_ = 0;
   int64_t weight_bytes_ = 0;

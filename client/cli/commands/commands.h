@@ -12,6 +12,7 @@ void AddEvaluateCommand(CLI::App& app, Context& context);
 void AddUploadCommand(CLI::App& app, Context& context);
 void AddModelsCommand(CLI::App& app, Context& context);
 void AddInspectCommand(CLI::App& app, Context& context);
+void AddLintCommand(CLI::App& app, Context& context);
 void AddSubmitCommand(CLI::App& app, Context& context);
 void AddJobsCommand(CLI::App& app, Context& context);
 void AddJobCommand(CLI::App& app, Context& context);
