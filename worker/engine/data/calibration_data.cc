@@ -46,7 +46,10 @@ absl::StatusOr<CalibrationData::Next> CalibrationData::Read(Part part, int64_t m
                batches = batches_]() -> absl::StatusOr<std::optional<CalibrationBatch>> {
     while (!held->reader.done() && held->given < max_examples) {
       absl::StatusOr<Batch> next = held->reader.Next();
-      if (!next.ok()) return WithDefaultReason(next.status(), "INVALID_DATASET");
+      if (!next.ok()) {
+        return ReasonOf(next.status()).empty() ? WithReason(next.status(), "INVALID_DATASET")
+                                               : next.status();
+      }
       if (!Belongs(part, held->index++, batches)) continue;
       held->batch = *std::move(next);
       held->given += held->batch.size;
