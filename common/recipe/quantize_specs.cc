@@ -33,6 +33,24 @@ MethodSpec QuantizeWeights() {
                   .minimum = 2,
                   .maximum = 8,
                   .default_value = int64_t{8}},
+                 {.name = "average_bits",
+                  .type = ParamType::kDouble,
+                  .description = "Instead of bits: each layer gets its own, by what its error "
+                                 "costs, so that the layers' stored bits, scales included, are at "
+                                 "most so many a weight.",
+                  .unit = "bits",
+                  .minimum = 2,
+                  .maximum = 8},
+                 {.name = "algorithm",
+                  .type = ParamType::kString,
+                  .description = "How weights are rounded; all but nearest and hqq learn from "
+                                 "calibration examples what the layer's outputs depend on.",
+                  .choices = {"nearest", "gptq", "awq", "hqq", "adaround"},
+                  .default_value = std::string("nearest")},
+                 {.name = "act_order",
+                  .type = ParamType::kBool,
+                  .description = "With gptq: inputs of much energy are rounded first.",
+                  .default_value = false},
                  {.name = "granularity",
                   .type = ParamType::kString,
                   .description = "What shares one scale.",
@@ -52,10 +70,17 @@ MethodSpec QuantizeWeights() {
                   .default_value = true},
                  {.name = "clip",
                   .type = ParamType::kString,
-                  .description =
-                      "Range: the largest magnitude, or the shrunk one of least squared error.",
-                  .choices = {"none", "mse"},
+                  .description = "Range: the largest magnitude, or the shrunk one of least squared "
+                                 "error of the weights (mse) or of the layer's output (output).",
+                  .choices = {"none", "mse", "output"},
                   .default_value = std::string("mse")},
+                 {.name = "form",
+                  .type = ParamType::kString,
+                  .description =
+                      "How a matrix is stored: folded when it is loaded, or read as 4-bit blocks "
+                      "by ONNX Runtime's MatMulNBits.",
+                  .choices = {"auto", "folded", "matmul_nbits"},
+                  .default_value = std::string("auto")},
                  {.name = "keep_small",
                   .type = ParamType::kDouble,
                   .description =
@@ -66,8 +91,9 @@ MethodSpec QuantizeWeights() {
                   .default_value = 0.02},
                  Targets(),
                  Skip()},
-      .exclusive = {},
-      .only_with = {{.name = "group_size", .other = "granularity", .value = "group"}}};
+      .exclusive = {{.names = {"bits", "average_bits"}, .required = false}},
+      .only_with = {{.name = "group_size", .other = "granularity", .value = "group"},
+                    {.name = "act_order", .other = "algorithm", .value = "gptq"}}};
 }
 
 MethodSpec QuantizeActivations() {
@@ -153,6 +179,14 @@ MethodSpec QuantizeActivations() {
 }
 
 DataUse CalibrationUse(const Step& step) {
+  if (step.method == "quantize_weights") {
+    const std::string algorithm = GetString(step, "algorithm");
+    if (algorithm == "gptq" || algorithm == "awq" || algorithm == "adaround" ||
+        GetString(step, "clip") == "output") {
+      return DataUse::kRequired;
+    }
+    return IsGiven(step, "average_bits") ? DataUse::kOptional : DataUse::kNone;
+  }
   if (step.method != "quantize_activations") return DataUse::kNone;
   return GetString(step, "mode") == "static" ? DataUse::kRequired : DataUse::kOptional;
 }

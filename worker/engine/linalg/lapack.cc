@@ -28,6 +28,11 @@ void sstedc_(const char*, const int*, float*, float*, float*, const int*, float*
 void dstedc_(const char*, const int*, double*, double*, double*, const int*, double*, const int*,
              int*, const int*, int*, std::size_t);
 void dpotrf_(const char*, const int*, double*, const int*, int*, std::size_t);
+void spotrf_(const char*, const int*, float*, const int*, int*, std::size_t);
+void strtri_(const char*, const char*, const int*, float*, const int*, int*, std::size_t,
+             std::size_t);
+void dtrtri_(const char*, const char*, const int*, double*, const int*, int*, std::size_t,
+             std::size_t);
 void sgesdd_(const char*, const int*, const int*, float*, const int*, float*, float*, const int*,
              float*, const int*, float*, const int*, int*, int*, std::size_t);
 }
@@ -147,6 +152,28 @@ int AllTridiagonalEigenvectors(int n, double* d, double* e, double* z) {
 int Cholesky(int n, double* a) {
   int info = 0;
   dpotrf_("L", &n, a, &n, &info, 1);
+  return info;
+}
+
+// A row-major lower triangle is LAPACK's upper one.
+int CholeskyRows(int n, float* a) {
+  int info = 0;
+  spotrf_("U", &n, a, &n, &info, 1);
+  return info;
+}
+int CholeskyRows(int n, double* a) {
+  int info = 0;
+  dpotrf_("U", &n, a, &n, &info, 1);
+  return info;
+}
+int InvertTriangleRows(int n, float* a) {
+  int info = 0;
+  strtri_("U", "N", &n, a, &n, &info, 1, 1);
+  return info;
+}
+int InvertTriangleRows(int n, double* a) {
+  int info = 0;
+  dtrtri_("U", "N", &n, a, &n, &info, 1, 1);
   return info;
 }
 

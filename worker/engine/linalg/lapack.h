@@ -35,6 +35,13 @@ int AllTridiagonalEigenvectors(int n, double* d, double* e, double* z);
 // Cholesky: the lower triangle of a [n, n] becomes L with L L^T = a. Positive: not definite.
 int Cholesky(int n, double* a);
 
+// Row-major: the lower triangle of a [n, n] becomes L with L L^T = a, then L^-1. Positive: not
+// definite.
+int CholeskyRows(int n, float* a);
+int CholeskyRows(int n, double* a);
+int InvertTriangleRows(int n, float* a);
+int InvertTriangleRows(int n, double* a);
+
 // Singular values (falling) and vectors of a [rows, columns], destroyed: u [rows, k], s [k],
 // vt [k, columns] with k = min(rows, columns), by divide and conquer.
 int SingularValues(int rows, int columns, float* a, float* s, float* u, float* vt);

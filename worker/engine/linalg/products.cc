@@ -96,6 +96,39 @@ std::vector<T> Gram(bool rows, int64_t m, int64_t n, const T* a, Parallel& paral
 template std::vector<float> Gram<float>(bool, int64_t, int64_t, const float*, Parallel&);
 template std::vector<double> Gram<double>(bool, int64_t, int64_t, const double*, Parallel&);
 
+void AddGram(int64_t rows, int64_t n, float alpha, const float* x, float beta, float* h,
+             Parallel& parallel) {
+  std::vector<std::pair<int64_t, int64_t>> tiles;
+  for (int64_t i = 0; i < Tiles(n); ++i) {
+    for (int64_t j = i; j < Tiles(n); ++j) tiles.emplace_back(i * kTile, j * kTile);
+  }
+  parallel.Run(static_cast<int64_t>(tiles.size()), [&](int64_t t) {
+    const auto [row, column] = tiles[static_cast<size_t>(t)];
+    float* out = h + row * n + column;
+    const int64_t height = std::min(kTile, n - row);
+    if (row == column) {
+      cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, Int(height), Int(rows), alpha, x + row,
+                  Int(n), beta, out, Int(n));
+      return;
+    }
+    Gemm(Side::kTransposed, Side::kPlain, height, std::min(kTile, n - column), rows, alpha, x + row,
+         n, x + column, n, beta, out, n);
+  });
+}
+
+void MirrorUpper(int64_t n, float* h) {
+  constexpr int64_t kBlock = 32;
+  for (int64_t i0 = 0; i0 < n; i0 += kBlock) {
+    for (int64_t j0 = i0; j0 < n; j0 += kBlock) {
+      for (int64_t i = i0; i < std::min(n, i0 + kBlock); ++i) {
+        for (int64_t j = std::max(i + 1, j0); j < std::min(n, j0 + kBlock); ++j) {
+          h[j * n + i] = h[i * n + j];
+        }
+      }
+    }
+  }
+}
+
 double SquaredNorm(const float* values, int64_t count, Parallel& parallel) {
   const int64_t pieces = (count + kPieceElements - 1) / kPieceElements;
   std::vector<double> sums(static_cast<size_t>(pieces));

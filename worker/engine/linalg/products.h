@@ -23,6 +23,13 @@ void Multiply(Side a_side, Side b_side, int64_t m, int64_t n, int64_t k, T alpha
 template <typename T>
 std::vector<T> Gram(bool rows, int64_t m, int64_t n, const T* a, Parallel& parallel);
 
+// The upper triangle of h [n, n] := beta h + alpha x^T x, for x [rows, n] dense. Other elements of
+// h are not touched.
+void AddGram(int64_t rows, int64_t n, float alpha, const float* x, float beta, float* h,
+             Parallel& parallel);
+// Copies the upper triangle of h [n, n] to the lower one.
+void MirrorUpper(int64_t n, float* h);
+
 // Sum of squares, in double.
 double SquaredNorm(const float* values, int64_t count, Parallel& parallel);
 

@@ -22,4 +22,13 @@ void MultiplyStrided(Side b_side, int64_t m, int64_t n, int64_t k, float alpha, 
               lead(a.stride), b.data, lead(b.stride), 0.0F, c, lead(c_stride));
 }
 
+void AddProductStrided(int64_t m, int64_t n, int64_t k, float alpha, const MatrixView& a,
+                       const MatrixView& b, float* c, int64_t c_stride) {
+  if (m <= 0 || n <= 0 || k <= 0) return;
+  lapack::UseOneBlasThread();
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(m), static_cast<int>(n),
+              static_cast<int>(k), alpha, a.data, static_cast<int>(a.stride), b.data,
+              static_cast<int>(b.stride), 1.0F, c, static_cast<int>(c_stride));
+}
+
 }  // namespace lathe::engine

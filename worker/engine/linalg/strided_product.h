@@ -19,6 +19,10 @@ struct MatrixView {
 void MultiplyStrided(Side b_side, int64_t m, int64_t n, int64_t k, float alpha, const MatrixView& a,
                      const MatrixView& b, float* c, int64_t c_stride);
 
+// c [m, n] := c + alpha a b, likewise.
+void AddProductStrided(int64_t m, int64_t n, int64_t k, float alpha, const MatrixView& a,
+                       const MatrixView& b, float* c, int64_t c_stride);
+
 }  // namespace lathe::engine
 
 #endif  // LATHE_WORKER_ENGINE_LINALG_STRIDED_PRODUCT_H_

@@ -74,7 +74,8 @@ std::vector<float> InputDivisors(const Shape& dims, const QuantizedLayout& layou
 }
 
 std::vector<float> FindInputScales(const Tensor& w, int axis, const QuantizedLayout& layout,
-                                   const RoundingRule& rule, Parallel& parallel) {
+                                   const RoundingRule& rule, const std::vector<double>& row_weights,
+                                   Parallel& parallel) {
   const View view = Around(w.dims, axis);
   if (view.length < kFewestInputs) return {};
   const std::vector<double> norms = Norms(w, view, parallel);
@@ -126,8 +127,9 @@ std::vector<float> FindInputScales(const Tensor& w, int axis, const QuantizedLay
           s = FindScale(in, length, plain);
           RoundSet(in, length, plain, s, q.data());
         }
-        sums[c] +=
+        const double error =
             SetError(row, q.data(), length, plain, s, c > 0 ? divisors[c].data() : nullptr).error;
+        sums[c] += row_weights.empty() ? error : error * row_weights[static_cast<size_t>(r)];
       }
     }
     errors[static_cast<size_t>(piece)] = sums;

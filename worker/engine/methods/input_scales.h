@@ -19,9 +19,12 @@
 namespace lathe::engine {
 
 // The scales along `axis` of `w` that are worth their bytes (at least 0.3 dB better), or none.
-// `layout` is per channel; `w` has a float type and finite values.
+// `layout` is per channel; `w` has a float type and finite values. `row_weights`: how much the
+// error of each row of the layout counts (how often an embedding's row is read); empty: all the
+// same.
 std::vector<float> FindInputScales(const Tensor& w, int axis, const QuantizedLayout& layout,
-                                   const RoundingRule& rule, Parallel& parallel);
+                                   const RoundingRule& rule, const std::vector<double>& row_weights,
+                                   Parallel& parallel);
 
 // The scale of each element of a row of the layout, for QuantizeTensor; empty without scales.
 std::vector<float> InputDivisors(const Shape& dims, const QuantizedLayout& layout, int axis,

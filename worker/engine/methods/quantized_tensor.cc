@@ -61,6 +61,42 @@ Sets SetsOf(const Shape& dims, const QuantizedLayout& layout) {
   return sets;
 }
 
+// Fills in all but the errors: q [as stored], scales row after row.
+void Store(const QuantizedLayout& layout, std::string q, const std::vector<SetScale>& scales,
+           int64_t sets_a_row, bool symmetric, bool nibbles, QuantizedTensor* to) {
+  QuantizedTensor& out = *to;
+  out.scales.resize(scales.size());
+  for (size_t i = 0; i < scales.size(); ++i) out.scales[i] = scales[i].scale;
+  if (!symmetric) {
+    for (const SetScale& s : scales) out.zero_points.push_back(static_cast<char>(s.zero_point));
+  }
+  if (layout.granularity == Granularity::kGroup && layout.inner > 1) {
+    // Rows (outer, inner), each with its groups -> [outer, groups, inner].
+    std::vector<float> moved_scales(out.scales.size());
+    std::string moved_zeros(out.zero_points.size(), '\0');
+    for (int64_t o = 0; o < layout.outer; ++o) {
+      const int64_t base = o * layout.inner * sets_a_row;
+      for (int64_t i = 0; i < layout.inner; ++i) {
+        for (int64_t g = 0; g < sets_a_row; ++g) {
+          const auto from = static_cast<size_t>(base + i * sets_a_row + g);
+          const auto to = static_cast<size_t>(base + g * layout.inner + i);
+          moved_scales[to] = out.scales[from];
+          if (!moved_zeros.empty()) moved_zeros[to] = out.zero_points[from];
+        }
+      }
+    }
+    out.scales = std::move(moved_scales);
+    out.zero_points = std::move(moved_zeros);
+  }
+  if (nibbles) {
+    out.integers.resize((q.size() + 1) / 2);
+    PackNibbles(reinterpret_cast<const int8_t*>(q.data()), static_cast<int64_t>(q.size()),
+                reinterpret_cast<uint8_t*>(out.integers.data()));
+  } else {
+    out.integers = std::move(q);
+  }
+}
+
 }  // namespace
 
 QuantizedLayout PlanLayout(const Weight& weight, Granularity wish, int64_t group_size) {
@@ -194,41 +230,47 @@ QuantizedTensor QuantizeTensor(const Tensor& source, const QuantizedLayout& layo
   out.half_scales = half_scales && all_fit.load();
   if (half_scales && !out.half_scales) round_all(false);  // one does not: none is
 
-  out.scales.resize(scales.size());
-  for (size_t i = 0; i < scales.size(); ++i) out.scales[i] = scales[i].scale;
   for (const SquaredSums& s : sums) {
     out.squared_error += s.error;
     out.squared_norm += s.signal;
   }
-  if (!rule.symmetric) {
-    for (const SetScale& s : scales) out.zero_points.push_back(static_cast<char>(s.zero_point));
-  }
-  if (layout.granularity == Granularity::kGroup && layout.inner > 1) {
-    // Rows (outer, inner), each with its groups -> [outer, groups, inner].
-    std::vector<float> moved_scales(out.scales.size());
-    std::string moved_zeros(out.zero_points.size(), '\0');
-    for (int64_t o = 0; o < layout.outer; ++o) {
-      const int64_t base = o * layout.inner * sets_a_row;
-      for (int64_t i = 0; i < layout.inner; ++i) {
-        for (int64_t g = 0; g < sets_a_row; ++g) {
-          const auto from = static_cast<size_t>(base + i * sets_a_row + g);
-          const auto to = static_cast<size_t>(base + g * layout.inner + i);
-          moved_scales[to] = out.scales[from];
-          if (!moved_zeros.empty()) moved_zeros[to] = out.zero_points[from];
-        }
-      }
-    }
-    out.scales = std::move(moved_scales);
-    out.zero_points = std::move(moved_zeros);
-  }
-  if (nibbles) {
-    out.integers.resize((q.size() + 1) / 2);
-    PackNibbles(reinterpret_cast<const int8_t*>(q.data()), static_cast<int64_t>(q.size()),
-                reinterpret_cast<uint8_t*>(out.integers.data()));
-  } else {
-    out.integers = std::move(q);
-  }
+  Store(layout, std::move(q), scales, sets_a_row, rule.symmetric, nibbles, &out);
   return out;
+}
+
+QuantizedTensor StoreRows(const Shape& dims, const QuantizedLayout& layout,
+                          const std::vector<int8_t>& q, const std::vector<SetScale>& scales,
+                          bool symmetric, bool nibbles, bool half_scales) {
+  const Sets sets = SetsOf(dims, layout);
+  const RowOrder stored_order(sets.stored_dims, sets.kept);
+  const int64_t rows = stored_order.rows();
+  const int64_t length = rows == 0 ? 0 : static_cast<int64_t>(q.size()) / rows;
+  std::string stored(static_cast<size_t>(rows * sets.stored_row), '\0');
+  const int64_t together = RowsAPiece(stored_order);
+  std::vector<int8_t> padded(static_cast<size_t>(together * sets.stored_row), 0);
+  for (int64_t begin = 0; begin < rows; begin += together) {
+    const int64_t end = std::min(rows, begin + together);
+    for (int64_t r = begin; r < end; ++r) {
+      std::copy_n(q.begin() + r * length, length, padded.begin() + (r - begin) * sets.stored_row);
+    }
+    stored_order.Scatter(padded.data(), begin, end, reinterpret_cast<int8_t*>(stored.data()));
+  }
+  QuantizedTensor out;
+  out.half_scales = half_scales;
+  Store(layout, std::move(stored), scales,
+        rows == 0 ? 0 : static_cast<int64_t>(scales.size()) / rows, symmetric, nibbles, &out);
+  return out;
+}
+
+int64_t StoredBytes(const Shape& dims, const QuantizedLayout& layout, bool symmetric, bool nibbles,
+                    bool half_scales) {
+  const Sets sets = SetsOf(dims, layout);
+  const RowOrder order(sets.dims, sets.kept);
+  const int64_t stored = order.rows() * sets.stored_row;
+  const int64_t scales = std::accumulate(layout.scale_dims.begin(), layout.scale_dims.end(),
+                                         int64_t{1}, std::multiplies<int64_t>());
+  return (nibbles ? (stored + 1) / 2 : stored) + scales * (half_scales ? 2 : 4) +
+         (symmetric ? 0 : scales);
 }
 
 }  // namespace lathe::engine

@@ -62,6 +62,16 @@ QuantizedTensor QuantizeTensor(const Tensor& source, const QuantizedLayout& layo
                                const RoundingRule& rule, const std::vector<float>& divisors,
                                bool nibbles, bool half_scales, Parallel& parallel);
 
+// Rows as they were rounded elsewhere: `q` [rows, length] of RowsOf(dims, layout), and the sets of
+// a row after one another (one for kTensor). Errors are not filled in.
+QuantizedTensor StoreRows(const Shape& dims, const QuantizedLayout& layout,
+                          const std::vector<int8_t>& q, const std::vector<SetScale>& scales,
+                          bool symmetric, bool nibbles, bool half_scales);
+
+// Bytes that StoreRows gives, scales and zero points included.
+int64_t StoredBytes(const Shape& dims, const QuantizedLayout& layout, bool symmetric, bool nibbles,
+                    bool half_scales);
+
 }  // namespace lathe::engine
 
 #endif  // LATHE_WORKER_ENGINE_METHODS_QUANTIZED_TENSOR_H_

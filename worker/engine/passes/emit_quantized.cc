@@ -127,12 +127,6 @@ int64_t EmitFolded(Model& model, const Weight& weight, QuantizedConstants c, Nam
     scale = wide;
   }
   step("Mul", {scale}, "scaled");
-  if (!c.input_scales.empty()) {
-    Shape dims(c.stored_dims.size(), 1);
-    dims[static_cast<size_t>(c.input_axis)] = static_cast<int64_t>(c.input_scales.size());
-    step("Mul", {constants.Put(Tensor::FromFloats(next("input_scale"), dims, c.input_scales))},
-         "rescaled");
-  }
   const auto ints = [&](absl::string_view what, std::vector<int64_t> values) {
     return constants.Put(
         Tensor::FromInt64s(next(what), {static_cast<int64_t>(values.size())}, values));
@@ -150,6 +144,12 @@ int64_t EmitFolded(Model& model, const Weight& weight, QuantizedConstants c, Nam
       }
     }
     step("Reshape", {ints("shape", weight.dims)}, "shaped");
+  }
+  if (!c.input_scales.empty()) {
+    Shape dims(weight.dims.size(), 1);
+    dims[static_cast<size_t>(c.input_axis)] = static_cast<int64_t>(c.input_scales.size());
+    step("Mul", {constants.Put(Tensor::FromFloats(next("input_scale"), dims, c.input_scales))},
+         "rescaled");
   }
   if (weight.dtype != DType::kFloat) SetCast(step("Cast", {}, "cast"), weight.dtype);
   nodes.back()->outputs[0] = value;

@@ -1,8 +1,8 @@
 // Puts a quantized weight into the graph, in a form that stock ONNX Runtime runs no slower than
 // float:
 //
-//   folded    q (int4/int8) -> Cast -> [Sub(Cast(zp))] -> Mul(scale) -> [Mul(input scale)] ->
-//   [Reshape -> [Slice -> Reshape]] -> [Cast] = W
+//   folded    q (int4/int8) -> Cast -> [Sub(Cast(zp))] -> Mul(scale) ->
+//   [Reshape -> [Slice -> Reshape]] -> [Mul(input scale)] -> [Cast] = W
 //             The chain hangs on constants alone, so the runtime folds it when it loads the model:
 //             the file is small, speed and memory at run time are float's. W keeps its name, so
 //             Transpose, Identity, Cast and every use stay as they are.
@@ -32,8 +32,8 @@ struct QuantizedConstants {
   Shape scale_dims;          // broadcasts against stored_dims
   bool half_scales = false;  // store the scales as float16 (they are float16 values)
   std::string zero_points;   // uint8, one a scale; empty when symmetric
-  // A second scale for each input, along `input_axis` of the stored integers (channel scales only);
-  // empty: none.
+  // A second scale for each input, along `input_axis` of the weight; of what is looked up, its last
+  // axis. Empty: none.
   std::vector<float> input_scales;
   int input_axis = -1;
   // The stored integers, decoded, are reshaped to [outer, length, inner] and cut to `length`.
