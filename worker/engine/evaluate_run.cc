@@ -100,6 +100,7 @@ absl::Status EvaluateRun::RunModels() {
   EvaluatedModels models;
   models.model = &model_;
   models.compared = report_.kind == ReportKind::kComparison ? &compared_ : nullptr;
+  models.parallel = parallel_.get();
   models.processor = request_.processor;
   models.progress = [this](double share, const std::string& message) {
     Tell("evaluate", kReadEnd + (1 - kReadEnd) * share, message);

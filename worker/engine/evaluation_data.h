@@ -48,6 +48,7 @@ struct EvaluatedModels {
   Model* model = nullptr;
   const Model* compared = nullptr;  // null: one model alone
   bool compressed = false;          // `compared` came from `model` by methods
+  Parallel* parallel = nullptr;     // nullptr: the calling thread
   std::string processor;            // for the report
   // Called with a number in [0, 1] and a line for people.
   std::function<void(double, const std::string&)> progress;
