@@ -1,4 +1,5 @@
 // What a recipe may say beside its steps: about the data and about the result.
+#include <utility>
 #include <vector>
 
 #include "common/recipe/catalogue.h"
@@ -68,14 +69,61 @@ MethodSpec Split() {
       .only_with = {}};
 }
 
+// What the outputs of a detector are (worker/engine/evaluate/metrics/detection_outputs.h).
+std::vector<ParamSpec> DetectionParams() {
+  return {{.name = "detector",
+           .type = ParamType::kString,
+           .description = "How a detector's boxes are laid out: three outputs, one of rows of six "
+                          "numbers, or one before suppression; auto: by the output's shape.",
+           .choices = {"auto", "separate", "rows", "raw"},
+           .default_value = std::string("auto")},
+          {.name = "box_format",
+           .type = ParamType::kString,
+           .description = "What the four numbers of a predicted box are; auto: cxcywh for raw "
+                          "outputs, xyxy for others.",
+           .choices = {"auto", "xyxy", "yxyx", "xywh", "cxcywh"},
+           .default_value = std::string("auto")},
+          {.name = "boxes_output",
+           .type = ParamType::kString,
+           .description = "Output of a detector's boxes, where three outputs hold them; found by "
+                          "its name, otherwise the first, when not given."},
+          {.name = "scores_output",
+           .type = ParamType::kString,
+           .description = "Output of their scores; otherwise the second."},
+          {.name = "classes_output",
+           .type = ParamType::kString,
+           .description = "Output of their classes; otherwise the third."},
+          {.name = "min_score",
+           .type = ParamType::kDouble,
+           .description = "Least score of a box of raw outputs.",
+           .minimum = 0,
+           .maximum = 1,
+           .default_value = 0.001},
+          {.name = "max_overlap",
+           .type = ParamType::kDouble,
+           .description = "Largest overlap of two boxes of a class that suppression leaves in raw "
+                          "outputs.",
+           .minimum = 0,
+           .maximum = 1,
+           .default_value = 0.7},
+          {.name = "max_boxes",
+           .type = ParamType::kInt,
+           .description = "Most boxes an image of raw outputs.",
+           .unit = "boxes",
+           .minimum = 1,
+           .maximum = 10000,
+           .default_value = int64_t{300}}};
+}
+
 MethodSpec Evaluate() {
-  return {
+  MethodSpec spec = {
       .name = "evaluate",
       .description = "How the model is measured before and after.",
       .params = {{.name = "task",
                   .type = ParamType::kString,
                   .description = "What the output means; auto: classification for integer or "
-                                 "one-hot labels, regression for float ones, otherwise fidelity.",
+                                 "one-hot labels, regression for float ones, detection for "
+                                 "boxes, otherwise fidelity.",
                   .choices = {"auto", "none", "classification", "regression", "embedding",
                               "detection", "sequence", "language_modeling", "fidelity"},
                   .default_value = std::string("auto")},
@@ -84,12 +132,15 @@ MethodSpec Evaluate() {
                   .description = "Name of the output that is measured; the first float one when "
                                  "not given."},
                  {.name = "top_k",
-                  .type = ParamType::kInt,
-                  .description = "Classes among which the right one counts as found.",
+                  .type = ParamType::kNumberList,
+                  .description = "Numbers of classes among which the right one counts as found.",
                   .unit = "classes",
                   .minimum = 1,
                   .maximum = 1000,
-                  .default_value = int64_t{5}},
+                  .whole = true,
+                  .minimum_count = 1,
+                  .maximum_count = 16,
+                  .default_value = std::vector<double>{5}},
                  {.name = "batch_size",
                   .type = ParamType::kInt,
                   .description = "Examples run at a time, where the model leaves it open.",
@@ -121,9 +172,46 @@ MethodSpec Evaluate() {
                  {.name = "each_step",
                   .type = ParamType::kBool,
                   .description = "Whether the model after each step is measured too; it is after "
-                                 "two or three steps when not given."}},
+                                 "two or three steps when not given."},
+                 {.name = "class_axis",
+                  .type = ParamType::kInt,
+                  .description = "Axis of the classes in a classifier's scores; negative: counted "
+                                 "from the end.",
+                  .int_choices = {-8, -7, -6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6, 7},
+                  .default_value = int64_t{1}},
+                 {.name = "scores",
+                  .type = ParamType::kString,
+                  .description = "How a classifier's scores are read; auto: as probabilities where "
+                                 "every row could be such.",
+                  .choices = {"auto", "logits", "probabilities"},
+                  .default_value = std::string("auto")},
+                 {.name = "ignore_label",
+                  .type = ParamType::kInt,
+                  .description = "Label that does not count: decisions of a classifier, tokens of "
+                                 "a language model.",
+                  .minimum = -kMostExamples,
+                  .maximum = kMostExamples},
+                 {.name = "decoder",
+                  .type = ParamType::kString,
+                  .description = "How a sequence is read out of its scores.",
+                  .choices = {"ctc", "tokens"},
+                  .default_value = std::string("ctc")},
+                 {.name = "end_token",
+                  .type = ParamType::kInt,
+                  .description = "Token that ends a sequence.",
+                  .minimum = 0,
+                  .maximum = 1e9},
+                 {.name = "label_shift",
+                  .type = ParamType::kInt,
+                  .description = "Positions between a token and the logits that foretell it, of a "
+                                 "language model; 0 where the labels were shifted before.",
+                  .int_choices = {0, 1},
+                  .default_value = int64_t{1}}},
       .exclusive = {},
-      .only_with = {}};
+      .only_with = {{.name = "blank", .other = "decoder", .value = "ctc"},
+                    {.name = "end_token", .other = "decoder", .value = "tokens"}}};
+  for (ParamSpec& param : DetectionParams()) spec.params.push_back(std::move(param));
+  return spec;
 }
 
 MethodSpec Constraints() {

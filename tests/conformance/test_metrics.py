@@ -352,6 +352,54 @@ def test_detection_is_cocos(folder):
     close([c["ap_50_95"] for c in got["per_class"]], table.mean(1))
 
 
+def suppressed(boxes, scores, least, most_overlap, most):
+    """(box, score, class) of one image's centre boxes [m, 4] and scores [m, classes]: greedy, class by class."""
+    corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+    kept = []
+    for c in range(scores.shape[1]):
+        mine = []
+        for p in sorted(np.flatnonzero(scores[:, c] >= least), key=lambda p: (-scores[p, c], p)):
+            if all(overlap(corners[p], corners[q]) <= most_overlap for q in mine):
+                mine.append(p)
+        kept += [(scores[p, c], c, corners[p]) for p in mine]
+    kept.sort(key=lambda k: (-k[0], k[1]))
+    return kept[:most]
+
+
+@pytest.mark.parametrize("form", ["rows", "raw"])
+def test_detection_reads_what_detectors_put_out(folder, form):
+    """The same boxes as one output of rows, and as raw outputs whose suppression is written anew here."""
+    rng = np.random.default_rng(21)
+    boxes, scores, found, truth, ids = random_scenes(rng, 30, 4, noise=2.0)
+    if form == "rows":
+        out = np.concatenate([boxes, scores[..., None], found[..., None].astype(np.float32)], -1)
+        seen = [[(scores[i, j], found[i, j], boxes[i, j]) for j in range(12)] for i in range(30)]
+        options = {}
+    else:
+        centres = np.concatenate([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], -1)
+        # Distinct scores: the order of equal ones is a matter of definition, tested elsewhere.
+        by_class = (rng.permutation(30 * 12 * 4).reshape(30, 12, 4) / 1440).astype(np.float32)
+        at = np.maximum(found, 0)[..., None]
+        np.put_along_axis(by_class, at, np.take_along_axis(by_class, at, 2) * 0.5 + 0.5, 2)
+        out = np.concatenate([centres.astype(np.float32), by_class], -1).transpose(0, 2, 1)
+        seen = [suppressed(centres[i].astype(np.float32).astype(float), by_class[i], 0.3, 0.5, 20) for i in range(30)]
+        options = {"min_score": 0.3, "max_overlap": 0.5, "max_boxes": 20}
+        assert min(map(len, seen)) < 20 == max(map(len, seen))
+    batches = [folder.batch({"y": np.ascontiguousarray(out[s])}, ids=ids[s], values=truth[s]) for s in split(30, 4)]
+    got = folder.evaluate(batches, "detection", options=options)["before"]
+    table = []
+    for c in (0, 1, 3):
+        images = []
+        for i in range(30):
+            mine = [(box, score) for score, k, box in seen[i] if k == c]
+            images.append(([b.astype(float) for b, _ in mine], [s for _, s in mine], truth[i][ids[i] == c].astype(float)))
+        table.append([coco_ap(images, at) for at in np.linspace(0.5, 0.95, 10)])
+    table = np.array(table)
+    assert 0.05 < table[:, 0].mean() < 0.95
+    close(got["map_50"], table[:, 0].mean())
+    close(got["map_50_95"], table.mean())
+
+
 def mid_p(b, c):
     return 1.0 if b == c else binomtest(min(b, c), b + c, 0.5).pvalue - binom.pmf(min(b, c), b + c, 0.5)
 

@@ -84,7 +84,17 @@ absl::StatusOr<PairedOptions> Options(const json& spec) {
   }
   task.sequence.blank = given.value("blank", int64_t{0});
   if (given.contains("end_token")) task.sequence.end_token = given["end_token"];
-  task.language_shift = given.value("shift", int64_t{1});
+  task.language.shift = given.value("shift", int64_t{1});
+  if (given.contains("ignore_label")) task.language.ignore_label = given["ignore_label"];
+  engine::DetectionOptions& boxes = task.detection;
+  boxes.form = static_cast<engine::DetectionForm>(given.value("form", 0));
+  boxes.box_format = static_cast<engine::BoxFormat>(given.value("box_format", 0));
+  boxes.boxes_output = given.value("boxes_output", "");
+  boxes.scores_output = given.value("scores_output", "");
+  boxes.classes_output = given.value("classes_output", "");
+  boxes.min_score = given.value("min_score", boxes.min_score);
+  boxes.max_overlap = given.value("max_overlap", boxes.max_overlap);
+  boxes.max_boxes = given.value("max_boxes", boxes.max_boxes);
   return options;
 }
 

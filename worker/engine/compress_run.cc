@@ -197,6 +197,7 @@ absl::Status CompressRun::EvaluateOutput() {
   models.progress = [this](double share, const std::string& message) {
     Tell(steps(), "evaluate", kMeasureEnd + (1 - kMeasureEnd) * share, message);
   };
+  models.parallel = parallel_.get();
   return EvaluateInto(*data_, models, hooks_, &report_);
 }
 

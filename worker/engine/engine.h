@@ -62,7 +62,7 @@ struct Progress {
 struct Hooks {
   std::function<void(const Progress&)> progress;
   std::function<void(const std::string&)> log;  // one line for people
-  std::function<bool()> cancelled;
+  std::function<bool()> cancelled;              // asked by several threads at once
   std::function<double()>
       seconds;  // a steady clock, for the report's timings; without it they are 0
   // Another runtime in which an evaluation measures latency too (evaluate/runtime_probe.h); called

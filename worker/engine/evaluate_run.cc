@@ -101,6 +101,7 @@ absl::Status EvaluateRun::RunModels() {
   EvaluatedModels models;
   models.model = &model_;
   models.compared = report_.kind == ReportKind::kComparison ? &compared_ : nullptr;
+  models.parallel = parallel_.get();
   models.processor = request_.processor;
   models.before_file = {absl::StrCat(request_.input_folder, "/", request_.main_file),
                         report_.before.files.file_bytes};

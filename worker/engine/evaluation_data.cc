@@ -8,6 +8,7 @@
 #include "common/recipe/catalogue.h"
 #include "common/status_macros.h"
 #include "common/status_reason.h"
+#include "worker/engine/evaluation_task.h"
 
 namespace lathe::engine {
 namespace {
@@ -19,17 +20,22 @@ absl::Status DataError(const absl::Status& status) {
   return WithReason(status, "INVALID_DATASET");
 }
 
-// Holds a batch's tensors while its values and spans are looked at.
+// A batch's tensors, into which its values and spans point.
 struct HeldBatch {
   Batch batch;
-  BatchReader reader;
   Value labels;
+  Value box_classes;
   Value weights;
 };
 
 LabelBatch LabelsOf(HeldBatch& held) {
   LabelBatch labels;
   held.labels = Value::FromTensor(*held.batch.labels);
+  if (held.batch.box_classes) {
+    labels.key = kBoxesKey;
+    held.box_classes = Value::FromTensor(*held.batch.box_classes);
+    labels.ids = IntArray{held.box_classes.dims, held.box_classes.As<int64_t>()};
+  }
   if (held.labels.dtype == DType::kInt64) {
     labels.ids = IntArray{held.labels.dims, held.labels.As<int64_t>()};
   } else {
@@ -90,31 +96,10 @@ absl::Status EvaluationData::ChooseTask(const Recipe& recipe) {
   batch_size_ = GetInt(section, "batch_size");
   metrics_.split = test_->role();
   metrics_.seed = recipe.seed;
-  if (IsGiven(section, "output")) metrics_.task_options.output = GetString(section, "output");
-  metrics_.task_options.classification.top_k = {GetInt(section, "top_k")};
-  metrics_.task_options.sequence.blank = GetInt(section, "blank");
-  const std::string task = GetString(section, "task");
-  if (task == "fidelity") return absl::OkStatus();
-  if (task != "auto") {
-    ASSIGN_OR_RETURN(metrics_.task, TaskByName(task));
-    return absl::OkStatus();
-  }
-  switch (test_->labels().kind) {
-    case LabelKind::kClass:
-    case LabelKind::kOneHot:
-      metrics_.task = Task::kClassification;
-      break;
-    case LabelKind::kFloat:
-      metrics_.task = Task::kRegression;
-      break;
-    case LabelKind::kIds:
-      warnings_.push_back(
-          "labels of several numbers an example may be sequences, tokens or pixels: say which with "
-          "`evaluate: {task: ...}`; only the fidelity of outputs was measured");
-      break;
-    case LabelKind::kNone:
-      break;
-  }
+  metrics_.task_options = TaskOptionsOf(section);
+  absl::StatusOr<std::optional<Task>> task = TaskOf(section, test_->labels().kind, &warnings_);
+  if (!task.ok()) return DataError(task.status());
+  metrics_.task = *task;
   return absl::OkStatus();
 }
 
@@ -122,15 +107,17 @@ absl::StatusOr<NextBatch> EvaluationData::Batches() const {
   BatchOptions options;
   options.batch_size = batch_size_;
   ASSIGN_OR_RETURN(BatchReader reader, test_->Batches(options));
-  auto held = std::make_shared<HeldBatch>(HeldBatch{{}, std::move(reader), {}, {}});
+  auto shared = std::make_shared<BatchReader>(std::move(reader));
   const int64_t fixed = test_->fixed_batch().value_or(0);
   const bool labelled = metrics_.task.has_value();
-  return NextBatch([held, fixed, labelled]() -> absl::StatusOr<std::optional<ExampleBatch>> {
-    if (held->reader.done()) return std::optional<ExampleBatch>();
-    absl::StatusOr<Batch> next = held->reader.Next();
+  return NextBatch([shared, fixed, labelled]() -> absl::StatusOr<std::optional<ExampleBatch>> {
+    if (shared->done()) return std::optional<ExampleBatch>();
+    absl::StatusOr<Batch> next = shared->Next();
     if (!next.ok()) return DataError(next.status());
+    auto held = std::make_shared<HeldBatch>();
     held->batch = *std::move(next);
     ExampleBatch batch;
+    batch.held = held;
     batch.examples = held->batch.size;
     batch.rows = std::max(fixed, batch.examples);
     for (const auto& [name, tensor] : held->batch.inputs) {
@@ -148,6 +135,7 @@ absl::Status EvaluateInto(const EvaluationData& data, const EvaluatedModels& mod
   request.model = models.model;
   request.compared = models.compared;
   request.compressed = models.compressed;
+  request.parallel = models.parallel;
   ASSIGN_OR_RETURN(request.test, data.Batches());
   request.metrics = data.metrics();
   const Step section = SectionOf(report->recipe, "evaluate");

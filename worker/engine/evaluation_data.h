@@ -56,6 +56,7 @@ struct EvaluatedModels {
   Model* model = nullptr;
   const Model* compared = nullptr;  // null: one model alone
   bool compressed = false;          // `compared` came from `model` by methods
+  Parallel* parallel = nullptr;     // nullptr: the calling thread
   std::string processor;            // for the report
   RuntimeModel before_file;         // their files, for Hooks::runtime
   RuntimeModel after_file;

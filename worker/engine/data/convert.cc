@@ -132,16 +132,20 @@ ConvertError ToInts(DType from, const char* in, int64_t count, int64_t* out) {
   return error;
 }
 
-ConvertError ToDoubles(DType from, const char* in, int64_t count, double* out) {
+void ToDoublesOrNan(DType from, const char* in, int64_t count, double* out) {
   if (IsInt(from)) {
     WithIntType(from, [&](auto zero) {
       using T = decltype(zero);
       for (int64_t i = 0; i < count; ++i) out[i] = static_cast<double>(Load<T>(in, i));
     });
-    return {};
+    return;
   }
+  for (int64_t i = 0; i < count; ++i) out[i] = LoadFloat(from, in, i);
+}
+
+ConvertError ToDoubles(DType from, const char* in, int64_t count, double* out) {
+  ToDoublesOrNan(from, in, count, out);
   for (int64_t i = 0; i < count; ++i) {
-    out[i] = LoadFloat(from, in, i);
     if (std::isnan(out[i])) return {i, "is NaN"};
   }
   return {};

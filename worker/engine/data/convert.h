@@ -26,6 +26,8 @@ ConvertError Convert(DType from, const char* in, int64_t count, DType to, char* 
 
 // Any numbers as doubles (integers past 2^53 are rounded); NaN is refused.
 ConvertError ToDoubles(DType from, const char* in, int64_t count, double* out);
+// The same, NaN kept.
+void ToDoublesOrNan(DType from, const char* in, int64_t count, double* out);
 // Doubles as floats of type `to`; what is past its range is refused.
 ConvertError FromDoubles(const double* in, int64_t count, DType to, char* out);
 // Integers and booleans as int64; past 2^63 is refused.

@@ -31,10 +31,11 @@ struct Batch {
   // By the model's input: [batch, ...], or without that axis where the input has none. `batch` is
   // `size`, or the batch that the model fixes; what is missing then repeats the last example.
   std::map<std::string, Tensor> inputs;
-  // [size, ...]: int64 classes or ids, or float32 targets.
+  // [size, ...]: int64 classes or ids, or float32 targets or true boxes.
   std::optional<Tensor> labels;
-  std::optional<Tensor> weights;  // [size], float32
-  std::vector<int64_t> examples;  // index of each in its file (files of a role counted through)
+  std::optional<Tensor> box_classes;  // of true boxes: [size, most], int64, -1 for none
+  std::optional<Tensor> weights;      // [size], float32
+  std::vector<int64_t> examples;      // index of each in its file (files of a role counted through)
 };
 
 struct BatchOptions {

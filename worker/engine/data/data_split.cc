@@ -51,6 +51,25 @@ Shape WithBatch(int64_t batch, const Shape& rest) {
 
 std::string Zeros(int64_t bytes) { return std::string(static_cast<size_t>(bytes), '\0'); }
 
+// True boxes, `shape` an example, and their classes, which read(part, example, count, boxes,
+// classes) reads.
+template <typename Read>
+absl::Status ReadBoxes(const std::vector<Pick>& picks, const Shape& shape, const Read& read,
+                       Batch* batch) {
+  const int64_t most = shape[0];
+  std::string boxes = Zeros(batch->size * most * shape[1] * static_cast<int64_t>(sizeof(float)));
+  std::string classes = Zeros(batch->size * most * static_cast<int64_t>(sizeof(int64_t)));
+  RETURN_IF_ERROR(ForRuns(picks, [&](size_t part, int64_t example, int64_t n, int64_t slot) {
+    return read(part, example, n, reinterpret_cast<float*>(boxes.data()) + slot * most * shape[1],
+                reinterpret_cast<int64_t*>(classes.data()) + slot * most);
+  }));
+  ASSIGN_OR_RETURN(batch->labels, Tensor::Make(kBoxesKey, DType::kFloat,
+                                               WithBatch(batch->size, shape), std::move(boxes)));
+  ASSIGN_OR_RETURN(batch->box_classes, Tensor::Make(kClassesKey, DType::kInt64, {batch->size, most},
+                                                    std::move(classes)));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 bool DataSplit::has_weights() const { return parts_[0].file->has_weights(); }
@@ -218,7 +237,14 @@ absl::StatusOr<Batch> BatchReader::Next() {
     batch.inputs.emplace(input.input, std::move(tensor));
   }
   const LabelSummary& labels = split_->labels();
-  if (labels.kind != LabelKind::kNone) {
+  if (labels.kind == LabelKind::kBoxes) {
+    RETURN_IF_ERROR(ReadBoxes(
+        picks, labels.shape,
+        [&](size_t part, int64_t example, int64_t n, float* boxes, int64_t* classes) {
+          return parts[part].file->ReadBoxes(example, n, boxes, classes);
+        },
+        &batch));
+  } else if (labels.kind != LabelKind::kNone) {
     const DType dtype = labels.kind == LabelKind::kFloat ? DType::kFloat : DType::kInt64;
     const int64_t row_bytes =
         DTypeBytes(dtype, CheckedProduct(labels.shape).value_or(0)).value_or(0);

@@ -65,6 +65,7 @@ absl::StatusOr<std::unique_ptr<ExampleFile>> ExampleFile::Open(const std::string
   RETURN_IF_ERROR(out->BindInputs(preprocess, model));
   RETURN_IF_ERROR(out->CheckCounts());
   RETURN_IF_ERROR(out->ScanLabels());
+  RETURN_IF_ERROR(out->ScanBoxes());
   RETURN_IF_ERROR(out->ScanWeights());
   return out;
 }
@@ -77,15 +78,20 @@ absl::Status ExampleFile::BindInputs(const Preprocess& preprocess, const Model& 
     names.push_back(info->name);
     known.insert(info->name);
   }
+  const std::pair<const char*, int*> beside_inputs[] = {{kLabelsKey, &labels_array_},
+                                                        {kWeightsKey, &weights_array_},
+                                                        {kBoxesKey, &boxes_array_},
+                                                        {kClassesKey, &classes_array_},
+                                                        {kBoxCountsKey, &counts_array_}};
   std::vector<std::string> keys;
-  std::vector<int> others;  // arrays that are neither labels nor weights
+  std::vector<int> others;  // arrays that are none of these
   for (size_t i = 0; i < file_->arrays().size(); ++i) {
     const std::string& key = file_->arrays()[i].name;
     keys.push_back(key);
-    if (key == kLabelsKey && known.count(key) == 0) {
-      labels_array_ = static_cast<int>(i);
-    } else if (key == kWeightsKey && known.count(key) == 0) {
-      weights_array_ = static_cast<int>(i);
+    const auto beside = std::find_if(std::begin(beside_inputs), std::end(beside_inputs),
+                                     [&key](const auto& role) { return key == role.first; });
+    if (beside != std::end(beside_inputs) && known.count(key) == 0) {
+      *beside->second = static_cast<int>(i);
     } else {
       others.push_back(static_cast<int>(i));
     }
@@ -94,7 +100,7 @@ absl::Status ExampleFile::BindInputs(const Preprocess& preprocess, const Model& 
       inputs.size() == 1 && others.size() == 1 && IsPlainName(file_->arrays()[others[0]].name);
   if (!plain) {
     std::vector<std::string> expected = names;
-    expected.insert(expected.end(), {kLabelsKey, kWeightsKey});
+    for (const auto& [key, array] : beside_inputs) expected.push_back(key);
     for (const int other : others) {
       const std::string& key = file_->arrays()[other].name;
       if (known.count(key) != 0) continue;
@@ -103,7 +109,7 @@ absl::Status ExampleFile::BindInputs(const Preprocess& preprocess, const Model& 
           key, absl::StrCat("the model has no such input; ",
                             nearest.empty() ? "" : absl::StrCat("did you mean '", nearest, "'? "),
                             "Expected are its inputs (", absl::StrJoin(names, ", "),
-                            "), labels and weights"));
+                            "), labels, weights, and boxes with classes and box_counts"));
     }
   }
   std::map<std::string, std::pair<int64_t, std::string>> symbols;
@@ -229,7 +235,8 @@ absl::Status ExampleFile::CheckCounts() {
   for (const InputBinding& input : inputs_) {
     if (!input.constant) RETURN_IF_ERROR(check(input.array));
   }
-  for (const int array : {labels_array_, weights_array_}) {
+  for (const int array :
+       {labels_array_, weights_array_, boxes_array_, classes_array_, counts_array_}) {
     if (array >= 0) RETURN_IF_ERROR(check(array));
   }
   if (size_ == 0) {

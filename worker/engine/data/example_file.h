@@ -19,6 +19,10 @@ namespace lathe::engine {
 // Keys of a file beside the names of inputs, which come first where a model uses these names.
 inline constexpr char kLabelsKey[] = "labels";
 inline constexpr char kWeightsKey[] = "weights";
+// True boxes, instead of labels.
+inline constexpr char kBoxesKey[] = "boxes";
+inline constexpr char kClassesKey[] = "classes";
+inline constexpr char kBoxCountsKey[] = "box_counts";
 
 // How an array feeds an input.
 struct InputBinding {
@@ -39,6 +43,7 @@ enum class LabelKind {
   kOneHot,  // [N, C]: one 1 a row; given out as classes
   kIds,     // [N, T, ...] integers: tokens or symbols
   kFloat,   // float targets of any shape
+  kBoxes,   // true boxes [N, most, 4] and their classes [N, most]
 };
 
 // What all labels of a file are like.
@@ -46,7 +51,7 @@ struct LabelSummary {
   LabelKind kind = LabelKind::kNone;
   Shape shape;          // of one example's labels as given out: [] for kClass and kOneHot
   int64_t classes = 0;  // kOneHot: C
-  int64_t minimum = 0;  // kClass, kOneHot, kIds; of rows > 0
+  int64_t minimum = 0;  // kClass, kOneHot, kIds, kBoxes (classes); of rows > 0
   int64_t maximum = 0;
 };
 
@@ -71,8 +76,12 @@ class ExampleFile {
   // Examples [first, first + count) into `out` of count * row_bytes bytes. INVALID_ARGUMENT for
   // values that cannot be converted and damaged files.
   absl::Status ReadInput(const InputBinding& input, int64_t first, int64_t count, char* out);
-  // Labels of those: int64 for all kinds but kFloat, which is float32.
+  // Labels of those: int64 for all kinds but kFloat, which is float32. Not for kBoxes.
   absl::Status ReadLabels(int64_t first, int64_t count, char* out);
+  // True boxes [count, most, 4] as x1, y1, x2, y2 and their classes [count, most], of kBoxes; what
+  // is padding (a negative class, four NaN, past the example's count) has class -1.
+  // INVALID_ARGUMENT for boxes that are not finite with x1 <= x2 and y1 <= y2.
+  absl::Status ReadBoxes(int64_t first, int64_t count, float* boxes, int64_t* classes);
   // float32 weights.
   absl::Status ReadWeights(int64_t first, int64_t count, char* out);
 
@@ -86,6 +95,7 @@ class ExampleFile {
                          std::map<std::string, std::pair<int64_t, std::string>>* symbols);
   absl::Status CheckCounts();
   absl::Status ScanLabels();
+  absl::Status ScanBoxes();
   absl::Status ScanWeights();
   // Of the file, with its name in errors.
   absl::Status ReadRows(int array, int64_t first, int64_t count, char* out);
@@ -97,6 +107,9 @@ class ExampleFile {
   std::vector<InputBinding> inputs_;
   LabelSummary labels_;
   int labels_array_ = -1;
+  int boxes_array_ = -1;
+  int classes_array_ = -1;
+  int counts_array_ = -1;
   int weights_array_ = -1;
   std::optional<int64_t> fixed_batch_;
   std::vector<std::string> warnings_;

@@ -10,7 +10,9 @@
 #include "worker/engine/evaluate/bad_values.h"
 #include "worker/engine/evaluate/latency.h"
 #include "worker/engine/evaluate/output_arrays.h"
-#include "worker/engine/run/executor.h"
+#include "worker/engine/evaluate/weight_error.h"
+#include "worker/engine/ops/value_fact.h"
+#include "worker/engine/run/batch_runner.h"
 
 namespace lathe::engine {
 namespace {
@@ -19,6 +21,9 @@ using nlohmann::json;
 
 // Batches that the layers are looked at with: every one costs a run of each layer for itself.
 constexpr int kDiagnosisBatches = 1;
+// Weights that all lanes together may hold beside the models themselves: large models are run in
+// fewer lanes than there are threads.
+constexpr int64_t kLaneBytes = int64_t{1} << 30;
 
 absl::Status DataError(const absl::Status& status) {
   if (status.code() != absl::StatusCode::kInvalidArgument || !ReasonOf(status).empty()) {
@@ -29,22 +34,25 @@ absl::Status DataError(const absl::Status& status) {
 
 class EvaluationRun {
  public:
-  explicit EvaluationRun(const EvaluationRequest& request) : request_(request) {}
+  explicit EvaluationRun(const EvaluationRequest& request) : request_(request) {
+    if (request.parallel != nullptr) parallel_ = request.parallel;
+  }
 
   absl::StatusOr<EvaluationOutcome> Run() {
     ExecutorOptions options;
     options.cancelled = request_.cancelled;
-    absl::Status able = MakeExecutor(*request_.model, options, &before_);
-    if (able.ok() && request_.compared != nullptr) {
-      able = MakeExecutor(*request_.compared, options, &after_);
-    }
-    if (absl::IsUnimplemented(able)) {
+    std::vector<const Model*> models = {request_.model};
+    if (two()) models.push_back(request_.compared);
+    absl::StatusOr<std::unique_ptr<BatchRunner>> runner =
+        BatchRunner::Make(models, options, *parallel_, Lanes(models));
+    if (absl::IsUnimplemented(runner.status())) {
       RETURN_IF_ERROR(MeasureFirstBatchInRuntime());
-      return NotEvaluated(able);
+      return NotEvaluated(runner.status());
     }
-    RETURN_IF_ERROR(able);
+    RETURN_IF_ERROR(runner.status());
+    runner_ = *std::move(runner);
     // One model without labels has no figures; it is run for what it takes, and for NaN.
-    if (after_ != nullptr || request_.metrics.task) {
+    if (two() || request_.metrics.task) {
       absl::StatusOr<std::unique_ptr<PairedEvaluation>> metrics =
           PairedEvaluation::Make(request_.metrics);
       if (!metrics.ok()) return DataError(metrics.status());
@@ -59,10 +67,13 @@ class EvaluationRun {
   }
 
  private:
-  static absl::Status MakeExecutor(const Model& model, const ExecutorOptions& options,
-                                   std::unique_ptr<Executor>* executor) {
-    ASSIGN_OR_RETURN(*executor, Executor::Make(model, options));
-    return absl::OkStatus();
+  bool two() const { return request_.compared != nullptr; }
+
+  // Each lane holds the models' packed weights.
+  int Lanes(const std::vector<const Model*>& models) const {
+    int64_t bytes = 1;
+    for (const Model* model : models) bytes = SaturatingAdd(bytes, ConstantBytes(*model));
+    return static_cast<int>(std::clamp<int64_t>(kLaneBytes / bytes, 1, parallel_->threads()));
   }
 
   json WithoutFigures() const {
@@ -80,44 +91,51 @@ class EvaluationRun {
   }
 
   absl::Status RunBatches() {
-    for (int64_t index = 0;; ++index) {
+    const NextBatch next = [this]() -> absl::StatusOr<std::optional<ExampleBatch>> {
       ASSIGN_OR_RETURN(std::optional<ExampleBatch> batch, request_.test());
-      if (!batch) break;
-      const absl::Status ran = RunBatch(*batch);
-      // What the executor cannot run, the other runtime may.
-      if (index == 0 && (ran.ok() || absl::IsUnimplemented(ran))) {
-        RETURN_IF_ERROR(MeasureInOtherRuntime(*batch));
-      }
-      RETURN_IF_ERROR(ran);
-      if (index == 0) RETURN_IF_ERROR(MeasureTimes(*batch));
-      if (index < kDiagnosisBatches) RETURN_IF_ERROR(Diagnose(*batch, index));
-      examples_ += batch->examples;
-      if (request_.progress) request_.progress(examples_);
+      if (batch && !first_ && MeasuresRuntime()) first_ = *batch;
+      return batch;
+    };
+    const absl::Status ran = runner_->Run<ExampleBatch>(
+        next, [this](ExampleBatch& batch, const BatchRunner::Outputs& outputs) {
+          return Consume(batch, outputs);
+        });
+    // What the executor cannot run, the other runtime may.
+    if (absl::IsUnimplemented(ran) && batches_ == 0 && first_) {
+      RETURN_IF_ERROR(MeasureInOtherRuntime(*first_));
     }
+    RETURN_IF_ERROR(ran);
+    outcome_.peak_activation_bytes_before = runner_->peak_activation_bytes(0);
+    if (two()) outcome_.peak_activation_bytes_after = runner_->peak_activation_bytes(1);
     if (diagnosis_ != nullptr) outcome_.layers = diagnosis_->Result();
     if (examples_ > 0) return absl::OkStatus();
     return absl::InvalidArgumentError("there are no examples to evaluate the model on");
   }
 
-  absl::Status RunBatch(const ExampleBatch& batch) {
-    ASSIGN_OR_RETURN(const std::vector<Value> before, before_->Run(batch.inputs));
-    // What the first model has put out is kept while the second runs: each has its own memory.
-    const OutputArrays arrays_before(before_->output_names(), before, batch.examples, batch.rows);
-    NoteBad(*request_.model, before, batch, "the model");
-    outcome_.peak_activation_bytes_before =
-        std::max(outcome_.peak_activation_bytes_before, before_->peak_activation_bytes());
+  absl::Status Consume(const ExampleBatch& batch, const BatchRunner::Outputs& outputs) {
+    RETURN_IF_ERROR(AddToMetrics(batch, outputs));
+    if (batches_ == 0) {
+      RETURN_IF_ERROR(MeasureTimes(batch));
+      RETURN_IF_ERROR(MeasureInOtherRuntime(batch));
+    }
+    if (batches_ < kDiagnosisBatches) RETURN_IF_ERROR(Diagnose(batch, batches_));
+    ++batches_;
+    examples_ += batch.examples;
+    if (request_.progress) request_.progress(examples_);
+    return absl::OkStatus();
+  }
+
+  absl::Status AddToMetrics(const ExampleBatch& batch, const BatchRunner::Outputs& outputs) {
+    NoteBad(*request_.model, outputs[0], batch, "the model");
+    if (two()) NoteBad(*request_.compared, outputs[1], batch, "the compressed model");
+    const OutputArrays before(runner_->executor(0).output_names(), outputs[0], batch.examples,
+                              batch.rows);
     const LabelBatch* labels = batch.labels ? &*batch.labels : nullptr;
     if (metrics_ == nullptr) return absl::OkStatus();
-    if (after_ == nullptr) {
-      if (labels == nullptr) return metrics_->Add(arrays_before.batch(), LabelBatch());
-      return metrics_->Add(arrays_before.batch(), *labels);
-    }
-    ASSIGN_OR_RETURN(const std::vector<Value> after, after_->Run(batch.inputs));
-    const OutputArrays arrays_after(after_->output_names(), after, batch.examples, batch.rows);
-    NoteBad(*request_.compared, after, batch, "the compressed model");
-    outcome_.peak_activation_bytes_after =
-        std::max(outcome_.peak_activation_bytes_after, after_->peak_activation_bytes());
-    return metrics_->Add(arrays_before.batch(), arrays_after.batch(), labels);
+    if (!two()) return metrics_->Add(before.batch(), labels == nullptr ? LabelBatch() : *labels);
+    const OutputArrays after(runner_->executor(1).output_names(), outputs[1], batch.examples,
+                             batch.rows);
+    return metrics_->Add(before.batch(), after.batch(), labels);
   }
 
   // Tells, once for each model, where NaN or infinity comes from.
@@ -144,9 +162,10 @@ class EvaluationRun {
     const auto run = [&batch](Executor* executor) {
       return [&batch, executor] { return executor->Run(batch.inputs).status(); };
     };
-    Executor* other = after_ != nullptr ? after_.get() : before_.get();
+    // The other lanes stand still meanwhile.
     ASSIGN_OR_RETURN(const Latency latency,
-                     MeasureLatency(run(before_.get()), run(other), request_.seconds));
+                     MeasureLatency(run(&runner_->executor(0)), run(&runner_->executor(two())),
+                                    request_.seconds));
     const auto spread = [](const RunTimes& times) { return json{times.p10_ms, times.p90_ms}; };
     outcome_.latency = {{"threads", 1},
                         {"batch", batch.examples},
@@ -154,7 +173,7 @@ class EvaluationRun {
                         {"before_ms", latency.before.median_ms},
                         {"before_spread_ms", spread(latency.before)},
                         {"measured_with", "Lathe's executor"}};
-    if (after_ != nullptr) {
+    if (two()) {
       outcome_.latency["after_ms"] = latency.after.median_ms;
       outcome_.latency["after_spread_ms"] = spread(latency.after);
       outcome_.latency["ratio"] = latency.ratio;
@@ -214,12 +233,15 @@ class EvaluationRun {
   }
 
   const EvaluationRequest& request_;
-  std::unique_ptr<Executor> before_;
-  std::unique_ptr<Executor> after_;
+  const std::unique_ptr<Parallel> serial_ = MakeSerial();
+  Parallel* parallel_ = serial_.get();
+  std::unique_ptr<BatchRunner> runner_;
   std::unique_ptr<PairedEvaluation> metrics_;
   std::unique_ptr<Diagnosis> diagnosis_;
   EvaluationOutcome outcome_;
-  json runtime_;  // `latency.onnxruntime`; null: not asked for
+  json runtime_;                       // `latency.onnxruntime`; null: not asked for
+  std::optional<ExampleBatch> first_;  // where the other runtime is measured
+  int64_t batches_ = 0;
   int64_t examples_ = 0;
   bool told_before_ = false;
   bool told_after_ = false;

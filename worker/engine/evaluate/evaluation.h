@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -17,6 +18,7 @@
 #include "worker/engine/evaluate/metrics/paired_evaluation.h"
 #include "worker/engine/evaluate/runtime_latency.h"
 #include "worker/engine/graph/model.h"
+#include "worker/engine/tensor/parallel.h"
 #include "worker/engine/tensor/value.h"
 
 namespace lathe::engine {
@@ -26,7 +28,8 @@ struct ExampleBatch {
   int64_t examples = 0;
   int64_t rows = 0;  // of the inputs' batch axis: more than `examples` where the model fixes it
   std::map<std::string, Value> inputs;
-  std::optional<LabelBatch> labels;  // its spans are valid until the next batch is read
+  std::optional<LabelBatch> labels;
+  std::shared_ptr<const void> held;  // what inputs and labels point into
 };
 
 // Gives one batch after the other; nullopt after the last.
@@ -37,10 +40,13 @@ struct EvaluationRequest {
   const Model* compared = nullptr;  // what has become of it, or another one; null: one model alone
   bool compressed = false;  // `compared` came from `model` by methods: layers can be matched
   NextBatch test;
+  // What the batches are run on; nullptr: the calling thread. The outcome is the same for any
+  // number of threads, but for latency.
+  Parallel* parallel = nullptr;
   PairedOptions metrics;
   bool measure_latency = true;
-  bool diagnose = true;  // layer by layer, where `compressed`
-  std::function<bool()> cancelled;
+  bool diagnose = true;             // layer by layer, where `compressed`
+  std::function<bool()> cancelled;  // asked by several threads at once
   std::function<double()> seconds;  // a steady clock; without it there is no latency
   // Called with the number of examples done.
   std::function<void(int64_t)> progress;

@@ -136,6 +136,10 @@ class Backend {
 
 std::unique_ptr<Backend> MakeBackend(BackendKind kind);
 
+// Keeps libraries from starting threads of their own for the calling thread: parallelism belongs to
+// whoever runs the engine. What a library is told about that, it remembers for each thread.
+void UseCallingThreadAlone();
+
 }  // namespace lathe::engine
 
 #endif  // LATHE_WORKER_ENGINE_KERNELS_BACKEND_H_

@@ -3,14 +3,17 @@
 #include <cstdlib>
 #include <new>
 
+#include "worker/engine/kernels/backend.h"
+
 // Of libgomp, which oneDNN is built on; clang has no <omp.h> of its own without libomp.
 extern "C" void omp_set_num_threads(int threads);
 
 namespace lathe::engine {
 
+void UseCallingThreadAlone() { omp_set_num_threads(1); }
+
 OneDnnRuntime::OneDnnRuntime() : engine(dnnl::engine::kind::cpu, 0), stream(engine) {
-  // Of the calling thread: parallelism belongs to whoever runs the engine.
-  omp_set_num_threads(1);
+  UseCallingThreadAlone();
   const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
   if (isa >= dnnl::cpu_isa::avx512_core) blocked = Layout::kBlocked16;
 }

@@ -74,6 +74,7 @@ absl::StatusOr<std::vector<Value>> Executor::Run(const std::map<std::string, Val
     ordered[i] = value;
     absl::StrAppend(&key, Describe(value), ";");
   }
+  UseCallingThreadAlone();
   impl_->machine.Begin();
   impl_->memory.BeginRun(key);
   absl::StatusOr<std::vector<Value>> outputs =

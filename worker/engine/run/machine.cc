@@ -89,6 +89,7 @@ absl::Status Machine::RunInstruction(const Instruction& instruction, Frame& fram
     call.memory = &memory_;
     call.backend = &backend_;
     call.state = &instruction.state;
+    call.cancelled = &options_.cancelled;
     status = RunNode(*instruction.forward, call);
   } else {
     absl::StatusOr<std::vector<Value>> results;

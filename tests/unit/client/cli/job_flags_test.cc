@@ -31,7 +31,7 @@ TEST(JobFlags, SectionsComeFromFlags) {
   flags.constraints = {"max_accuracy_drop=0.01", "max_file_bytes=1000"};
   const auto job = flags.ToJob();
   ASSERT_TRUE(job.ok()) << job.status();
-  EXPECT_EQ(job->recipe().evaluate().top_k(), 3);
+  EXPECT_EQ(job->recipe().evaluate().top_k(0), 3);
   EXPECT_FALSE(job->recipe().evaluate().latency());
   EXPECT_EQ(job->recipe().preprocess().mean_size(), 2);
   EXPECT_EQ(job->recipe().preprocess().resize(1), 48);

@@ -28,7 +28,7 @@ TEST(RecipeSections, GettersGiveWhatWasGivenOrTheDefault) {
   EXPECT_THAT(GetNumbers(preprocess, "resize"), ElementsAre(8, 9));
   EXPECT_EQ(GetDouble(preprocess, "scale"), 1);
   EXPECT_FALSE(IsGiven(preprocess, "layout"));
-  EXPECT_EQ(GetInt(SectionOf(recipe, "evaluate"), "top_k"), 3);
+  EXPECT_EQ(GetNumbers(SectionOf(recipe, "evaluate"), "top_k"), (std::vector<double>{3}));
   EXPECT_EQ(GetString(SectionOf(recipe, "evaluate"), "task"), "auto");
   EXPECT_EQ(GetInt(SectionOf(recipe, "split"), "calibration"), 512);
   EXPECT_FALSE(IsGiven(SectionOf(recipe, "constraints"), "max_macs"));
@@ -42,7 +42,7 @@ TEST(RecipeSections, TheCanonicalFormHoldsOnlyWhatDiffersFromTheDefaults) {
   EXPECT_EQ(CanonicalJson(Parse("steps: [fp16]\nevaluate: {top_k: 5}\npreprocess: {scale: 1}")),
             bare);
   EXPECT_EQ(CanonicalJson(Parse("steps: [fp16]\nevaluate: {top_k: 4}\npreprocess: {std: [2]}")),
-            R"({"evaluate":{"top_k":4},"preprocess":{"std":[2.0]},"seed":0,)"
+            R"({"evaluate":{"top_k":[4.0]},"preprocess":{"std":[2.0]},"seed":0,)"
             R"("steps":[{"fp16":{"skip":[],"targets":[]}}]})");
 }
 
@@ -81,6 +81,19 @@ TEST(RecipeSections, WhatIsWrongIsNamedByItsPath) {
   };
   for (const Case& c : std::vector<Case>{
            {"evaluate: {top_k: 0}", "evaluate.top_k", "[1, 1000]"},
+           {"evaluate: {top_k: [3, 1.5]}", "evaluate.top_k", "1.5"},
+           {"evaluate: {class_axis: 0}", "evaluate.class_axis", "got 0"},
+           {"evaluate: {scores: odds}", "evaluate.scores", "has no choice \"odds\""},
+           {"evaluate: {ignore_label: none}", "evaluate.ignore_label", "int"},
+           {"evaluate: {decoder: beam}", "evaluate.decoder", "has no choice \"beam\""},
+           {"evaluate: {end_token: 2}", "evaluate.end_token", "decoder"},
+           {"evaluate: {decoder: tokens, blank: 0}", "evaluate.blank", "decoder"},
+           {"evaluate: {label_shift: 2}", "evaluate.label_shift", "got 2"},
+           {"evaluate: {detector: yolo}", "evaluate.detector", "has no choice \"yolo\""},
+           {"evaluate: {box_format: cxcyhw}", "evaluate.box_format", "did you mean \"cxcywh\""},
+           {"evaluate: {min_score: 1.1}", "evaluate.min_score", "[0, 1]"},
+           {"evaluate: {max_overlap: -0.1}", "evaluate.max_overlap", "[0, 1]"},
+           {"evaluate: {max_boxes: 0}", "evaluate.max_boxes", "[1, 10000]"},
            {"evaluate: {topk: 3}", "evaluate.topk", "did you mean \"top_k\""},
            {"evaluate: {task: clasification}", "evaluate.task", "did you mean \"classification\""},
            {"preprocess: {std: 0}", "preprocess.std", "(0, inf)"},

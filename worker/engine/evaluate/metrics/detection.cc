@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
+#include "worker/engine/evaluate/metrics/box.h"
 #include "worker/engine/evaluate/metrics/json_number.h"
 
 namespace lathe::engine {
@@ -16,28 +17,9 @@ constexpr float kMaxClassId = 16777216.0f;   // whole numbers are exact in float
 constexpr int64_t kMinResamples = 100;
 constexpr int64_t kBootstrapSteps = int64_t{2'000'000'000};  // some ten seconds
 
-struct Box {
-  double x1, y1, x2, y2;
-
-  double Area() const { return std::max(0.0, x2 - x1) * std::max(0.0, y2 - y1); }
-};
-
 Box BoxAt(std::span<const float> values, int64_t index) {
   const auto at = static_cast<size_t>(index) * 4;
   return {values[at], values[at + 1], values[at + 2], values[at + 3]};
-}
-
-bool IsFinite(const Box& box) {
-  return std::isfinite(box.x1) && std::isfinite(box.y1) && std::isfinite(box.x2) &&
-         std::isfinite(box.y2);
-}
-
-double Overlap(const Box& a, const Box& b) {
-  const double width = std::min(a.x2, b.x2) - std::max(a.x1, b.x1);
-  const double height = std::min(a.y2, b.y2) - std::max(a.y1, b.y1);
-  if (width <= 0 || height <= 0) return 0;
-  const double common = width * height;
-  return common / (a.Area() + b.Area() - common);
 }
 
 struct Candidate {
@@ -113,7 +95,7 @@ absl::Status CheckInputs(const DetectionOutputs& outputs, const LabelBatch& labe
   for (size_t i = 0; i < labels.ids->values.size(); ++i) {
     if (labels.ids->values[i] < 0) continue;
     const Box box = BoxAt(labels.values->values, static_cast<int64_t>(i));
-    if (!IsFinite(box) || box.x2 < box.x1 || box.y2 < box.y1) {
+    if (!box.IsFinite() || box.x2 < box.x1 || box.y2 < box.y1) {
       return absl::InvalidArgumentError(
           absl::StrCat("box ", i, " of '", labels.key, "' in the batch is [", box.x1, ", ", box.y1,
                        ", ", box.x2, ", ", box.y2, "]; expected x1 <= x2, y1 <= y2, or class -1"));
@@ -137,7 +119,8 @@ absl::Status Detection::Add(const DetectionOutputs& outputs, const LabelBatch& l
       const float score = outputs.scores.array.values[static_cast<size_t>(i)];
       if (id < 0) continue;
       const Box box = BoxAt(outputs.boxes.array.values, i);
-      if (!(id <= kMaxClassId) || id != std::trunc(id) || !std::isfinite(score) || !IsFinite(box)) {
+      if (!(id <= kMaxClassId) || id != std::trunc(id) || !std::isfinite(score) ||
+          !box.IsFinite()) {
         ++non_finite_;
         continue;
       }

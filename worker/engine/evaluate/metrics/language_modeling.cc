@@ -9,9 +9,12 @@
 namespace lathe::engine {
 namespace {
 
-bool NoTarget(int64_t id) { return id == -1 || id == -100; }
+bool NoTarget(int64_t id, const LanguageOptions& options) {
+  return id == -1 || id == -100 || id == options.ignore_label;
+}
 
-absl::Status CheckLogits(const NamedArray& logits, const LabelBatch& labels) {
+absl::Status CheckLogits(const NamedArray& logits, const LabelBatch& labels,
+                         const LanguageOptions& options) {
   const Shape& dims = logits.array.dims;
   RETURN_IF_ERROR(CheckArray(logits.name, dims, logits.array.values.size()));
   RETURN_IF_ERROR(CheckWeights(labels.weights, logits.array.examples()));
@@ -32,7 +35,7 @@ absl::Status CheckLogits(const NamedArray& logits, const LabelBatch& labels) {
   }
   for (size_t i = 0; i < labels.ids->values.size(); ++i) {
     const int64_t id = labels.ids->values[i];
-    if (!NoTarget(id) && (id < 0 || id >= dims[2])) {
+    if (!NoTarget(id, options) && (id < 0 || id >= dims[2])) {
       return absl::InvalidArgumentError(absl::StrCat("'", labels.key, "'[", i, "] of the batch is ",
                                                      id, "; expected a token in 0..", dims[2] - 1,
                                                      ", or -100 or -1 for none"));
@@ -45,15 +48,15 @@ absl::Status CheckLogits(const NamedArray& logits, const LabelBatch& labels) {
 
 absl::Status LanguageModeling::Add(const NamedArray& logits, const LabelBatch& labels,
                                    std::vector<ExampleScore>* examples) {
-  RETURN_IF_ERROR(CheckLogits(logits, labels));
+  RETURN_IF_ERROR(CheckLogits(logits, labels, options_));
   const Shape& dims = logits.array.dims;
   const auto width = static_cast<size_t>(dims[2]);
   for (int64_t e = 0; e < dims[0]; ++e) {
     const double weight = labels.weights.empty() ? 1 : labels.weights[static_cast<size_t>(e)];
     ExampleScore score;
-    for (int64_t t = 0; t + shift_ < dims[1]; ++t) {
-      const int64_t id = labels.ids->values[static_cast<size_t>(e * dims[1] + t + shift_)];
-      if (NoTarget(id)) continue;
+    for (int64_t t = 0; t + options_.shift < dims[1]; ++t) {
+      const int64_t id = labels.ids->values[static_cast<size_t>(e * dims[1] + t + options_.shift)];
+      if (NoTarget(id, options_)) continue;
       ++tokens_;
       weight_ += weight;
       const auto row =

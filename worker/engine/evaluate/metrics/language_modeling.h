@@ -5,13 +5,14 @@
 // labels[b, i + 1], for i in 0..t-2: the first label is never a target, the last logits are not
 // used (as Hugging Face's causal models compute their loss). With shift 0, labels[b, i] is the
 // target of logits[b, i] (labels that were shifted before, masked language models).
-// Labels of -1 and -100 are no targets.
+// Labels of -1 and -100 are no targets, nor is another one that can be named (padding).
 #ifndef LATHE_WORKER_ENGINE_EVALUATE_METRICS_LANGUAGE_MODELING_H_
 #define LATHE_WORKER_ENGINE_EVALUATE_METRICS_LANGUAGE_MODELING_H_
 
 #include <array>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,10 +23,14 @@
 
 namespace lathe::engine {
 
+struct LanguageOptions {
+  int64_t shift = 1;  // 0 or 1: positions between a label and the logits that foretell it
+  std::optional<int64_t> ignore_label;
+};
+
 class LanguageModeling {
  public:
-  // shift: 0 or 1, positions between a label and the logits that foretell it.
-  explicit LanguageModeling(int64_t shift) : shift_(shift) {}
+  explicit LanguageModeling(LanguageOptions options) : options_(options) {}
 
   // logits [n, t, vocabulary] (or probabilities: row_scores.h); labels.ids [n, t]. An example's
   // weight counts for all its tokens. Appends the negative log likelihood and the number of tokens
@@ -42,7 +47,7 @@ class LanguageModeling {
   nlohmann::json Result(ScoreKind kind) const;
 
  private:
-  int64_t shift_;
+  LanguageOptions options_;
   int64_t examples_ = 0;
   int64_t tokens_ = 0;
   int64_t non_finite_ = 0;

@@ -65,11 +65,13 @@ absl::Status PairedEvaluation::Begin(Form form, bool labels) {
   return absl::OkStatus();
 }
 
-absl::Status PairedEvaluation::CountExamples(const OutputBatch& outputs) {
-  const bool detection = options_.task == Task::kDetection;
-  ASSIGN_OR_RETURN(const NamedArray output,
-                   FindOutput(outputs, detection ? options_.task_options.boxes_output
-                                                 : options_.task_options.output));
+absl::Status PairedEvaluation::CountExamples(const OutputBatch& outputs, const LabelBatch* labels) {
+  // A detector's outputs may have no axis of examples.
+  if (options_.task == Task::kDetection && labels != nullptr && labels->values) {
+    examples_ += labels->values->examples();
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const NamedArray output, FindOutput(outputs, options_.task_options.output));
   examples_ += output.array.examples();
   return absl::OkStatus();
 }
@@ -82,13 +84,13 @@ absl::Status PairedEvaluation::Add(const OutputBatch& outputs, const LabelBatch&
   }
   RETURN_IF_ERROR(Begin(Form::kSingle, true));
   RETURN_IF_ERROR(before_->Add(outputs, labels));
-  return CountExamples(outputs);
+  return CountExamples(outputs, &labels);
 }
 
 absl::Status PairedEvaluation::Add(const OutputBatch& before, const OutputBatch& after,
                                    const LabelBatch* labels) {
   RETURN_IF_ERROR(Begin(Form::kPair, labels != nullptr));
-  RETURN_IF_ERROR(CountExamples(before));
+  RETURN_IF_ERROR(CountExamples(before, labels));
   if (labels != nullptr && before_ != nullptr) {
     std::vector<ExampleScore> scores_before;
     std::vector<ExampleScore> scores_after;

@@ -61,7 +61,7 @@ class PairedEvaluation {
 
   explicit PairedEvaluation(PairedOptions options) : options_(std::move(options)) {}
   absl::Status Begin(Form form, bool labels);
-  absl::Status CountExamples(const OutputBatch& outputs);
+  absl::Status CountExamples(const OutputBatch& outputs, const LabelBatch* labels);
   absl::Status AddFidelity(const OutputBatch& before, const OutputBatch& after);
   absl::Status AddPairs(const std::vector<ExampleScore>& before,
                         const std::vector<ExampleScore>& after);

@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "worker/engine/evaluate/metrics/language_modeling.h"
 #include "worker/engine/evaluate/metrics/regression.h"
 
 namespace lathe::engine {
@@ -85,7 +84,7 @@ class SequenceTask : public TaskMetric {
 class LanguageModelingTask : public TaskMetric {
  public:
   explicit LanguageModelingTask(const TaskOptions& options)
-      : output_(options.output), metric_(options.language_shift) {}
+      : output_(options.output), metric_(options.language) {}
 
   absl::Status AddScored(const OutputBatch& outputs, const LabelBatch& labels,
                          std::vector<ExampleScore>* examples) override {
@@ -104,27 +103,15 @@ class LanguageModelingTask : public TaskMetric {
 
 class DetectionTask : public TaskMetric {
  public:
-  explicit DetectionTask(const TaskOptions& options)
-      : names_{options.boxes_output, options.scores_output, options.classes_output} {}
+  explicit DetectionTask(const TaskOptions& options) : options_(options.detection) {
+    options_.output = options.output;
+  }
 
   absl::Status AddScored(const OutputBatch& outputs, const LabelBatch& labels,
                          std::vector<ExampleScore>*) override {
-    DetectionOutputs found;
-    NamedArray* const places[] = {&found.boxes, &found.scores, &found.classes};
-    const char* const kinds[] = {"boxes", "scores", "classes"};
-    for (size_t i = 0; i < 3; ++i) {
-      std::string name = names_[i];
-      if (name.empty()) {
-        if (i >= outputs.outputs.size()) {
-          return absl::NotFoundError(absl::StrCat(
-              "the model has ", outputs.outputs.size(), " outputs; detection wants the ", kinds[i],
-              " as output ", i + 1, ", or the name of the output that holds them"));
-        }
-        name = outputs.outputs[i].name;
-      }
-      ASSIGN_OR_RETURN(*places[i], FindOutput(outputs, name));
-    }
-    return metric_.Add(found, labels);
+    DetectedBoxes boxes;
+    RETURN_IF_ERROR(boxes.Read(outputs, options_, labels.values ? labels.values->examples() : 0));
+    return metric_.Add(boxes.outputs(), labels);
   }
   LeadingFigure leading() const override { return {"map_50_95", false, Itself}; }
   std::vector<std::string> Warnings() const override { return metric_.Warnings(); }
@@ -132,7 +119,7 @@ class DetectionTask : public TaskMetric {
   const Detection* detection() const override { return &metric_; }
 
  private:
-  std::string names_[3];
+  DetectionOptions options_;
   Detection metric_;
 };
 
@@ -166,9 +153,16 @@ absl::StatusOr<std::unique_ptr<TaskMetric>> MakeTaskMetric(Task task, const Task
           absl::StrCat("top_k has ", k, "; expected numbers from 1 on"));
     }
   }
-  if (options.language_shift != 0 && options.language_shift != 1) {
+  if (options.language.shift != 0 && options.language.shift != 1) {
     return absl::InvalidArgumentError(
-        absl::StrCat("the shift of labels is ", options.language_shift, "; expected 0 or 1"));
+        absl::StrCat("the shift of labels is ", options.language.shift, "; expected 0 or 1"));
+  }
+  const DetectionOptions& boxes = options.detection;
+  if (!(boxes.min_score >= 0 && boxes.min_score <= 1 && boxes.max_overlap >= 0 &&
+        boxes.max_overlap <= 1 && boxes.max_boxes >= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "min_score is ", boxes.min_score, ", max_overlap ", boxes.max_overlap, " and max_boxes ",
+        boxes.max_boxes, "; expected [0, 1] for the first two, and at least one box"));
   }
   switch (task) {
     case Task::kClassification:

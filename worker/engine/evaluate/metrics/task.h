@@ -14,7 +14,9 @@
 #include "worker/engine/evaluate/metrics/arrays.h"
 #include "worker/engine/evaluate/metrics/classification.h"
 #include "worker/engine/evaluate/metrics/detection.h"
+#include "worker/engine/evaluate/metrics/detection_outputs.h"
 #include "worker/engine/evaluate/metrics/example_score.h"
+#include "worker/engine/evaluate/metrics/language_modeling.h"
 #include "worker/engine/evaluate/metrics/sequence.h"
 
 namespace lathe::engine {
@@ -37,11 +39,8 @@ struct TaskOptions {
   std::string output;  // the output that is measured; empty: the model's first
   ClassificationOptions classification;
   SequenceOptions sequence;
-  int64_t language_shift = 1;  // language_modeling.h
-  // Of detection; empty: the model's first, second and third output.
-  std::string boxes_output;
-  std::string scores_output;
-  std::string classes_output;
+  LanguageOptions language;
+  DetectionOptions detection;  // `output` above is its output
 };
 
 // The figure that a task is compared by.

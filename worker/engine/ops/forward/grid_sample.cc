@@ -140,7 +140,8 @@ absl::StatusOr<Sampler> ReadSampler(const RunContext& ctx) {
 }
 
 template <typename T>
-void Sample(const Sampler& sampler, const Value& x, const Value& grid, Value& out) {
+absl::Status Sample(RunContext& ctx, const Sampler& sampler, const Value& x, const Value& grid,
+                    Value& out) {
   const auto spatial = static_cast<int64_t>(x.dims.size()) - 2;
   const int64_t channels = x.dims[1];
   const int64_t area = ExtentProduct(x.dims, 2, x.dims.size());
@@ -157,6 +158,7 @@ void Sample(const Sampler& sampler, const Value& x, const Value& grid, Value& ou
         axes[d] = Around(sampler, at, x.dims[d + 2]);
       }
       Combine(axes, x.dims, taps);
+      RETURN_IF_ERROR(ctx.Spend((channels + 1) * static_cast<int64_t>(taps.size() + 1)));
       for (int64_t c = 0; c < channels; ++c) {
         const T* plane = from + (n * channels + c) * area;
         double sum = 0;
@@ -165,6 +167,7 @@ void Sample(const Sampler& sampler, const Value& x, const Value& grid, Value& ou
       }
     }
   }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -182,14 +185,9 @@ absl::Status RunGridSample(RunContext& ctx) {
   }
   if (out->size() == 0) return absl::OkStatus();
   if (x.size() == 0) return ctx.Error("there is nothing to sample");
-  if (out->dtype == DType::kFloat) {
-    Sample<float>(sampler, x, grid, *out);
-  } else if (out->dtype == DType::kDouble) {
-    Sample<double>(sampler, x, grid, *out);
-  } else {
-    return ctx.Unsupported("it takes floats");
-  }
-  return absl::OkStatus();
+  if (out->dtype == DType::kFloat) return Sample<float>(ctx, sampler, x, grid, *out);
+  if (out->dtype == DType::kDouble) return Sample<double>(ctx, sampler, x, grid, *out);
+  return ctx.Unsupported("it takes floats");
 }
 
 // theta [N, k, k + 1], size [N, C, spatial...] of k axes -> grid [N, spatial..., k].

@@ -120,6 +120,7 @@ absl::Status LinearAttention(RunContext& ctx) {
       float* const state = states + (b * l.kv_heads + h) * state_size;
       for (int64_t t = 0; t < l.steps; ++t) {
         const int64_t at = b * l.steps + t;
+        RETURN_IF_ERROR(ctx.Spend(2 * state_size + 1));
         const float* k = ctx.Data<float>(1).data() + (at * l.kv_heads + h) * l.d_k;
         const float* v = ctx.Data<float>(2).data() + (at * l.kv_heads + h) * l.d_v;
         if (l.decay_width > 0) {

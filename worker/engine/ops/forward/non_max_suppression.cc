@@ -84,6 +84,7 @@ absl::Status RunNonMaxSuppression(RunContext& ctx) {
     for (int64_t c = 0; c < classes && most > 0; ++c) {
       const float* score = scores.As<float>().data() + (batch * classes + c) * count;
       candidates.clear();
+      RETURN_IF_ERROR(ctx.Spend(count));
       for (int64_t i = 0; i < count; ++i) {
         // A score of NaN has no place in the order.
         if (std::isnan(score[i]) || (filters && !(score[i] > score_threshold))) continue;
@@ -95,6 +96,7 @@ absl::Status RunNonMaxSuppression(RunContext& ctx) {
       taken.clear();
       for (const Candidate& candidate : candidates) {
         if (static_cast<int64_t>(taken.size()) == most) break;
+        RETURN_IF_ERROR(ctx.Spend(static_cast<int64_t>(taken.size()) + 1));
         const Box box = ReadBox(corners + candidate.index * 4, centered);
         const bool hidden = std::any_of(taken.begin(), taken.end(), [&](const Box& other) {
           return Overlap(box, other, iou_threshold);

@@ -293,6 +293,7 @@ absl::Status RunDirection(RunContext& ctx, const Layer& l, int64_t direction, co
   for (int64_t s = 0; s < l.steps; ++s) {
     const int64_t t = backwards ? l.steps - 1 - s : s;
     for (size_t b = 0; b < live.size(); ++b) live[b] = t < l.lengths[b];
+    RETURN_IF_ERROR(ctx.Spend(SaturatingMul(SaturatingMul(l.batch, n), l.hidden)));
     RETURN_IF_ERROR(step(pass, gates + t * l.batch * n, live));
     if (y == nullptr) continue;
     for (int64_t b = 0; b < l.batch; ++b) {

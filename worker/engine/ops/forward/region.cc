@@ -120,6 +120,7 @@ absl::Status RoiAlign(RunContext& ctx, const std::vector<int64_t>& batches, Valu
           }
         }
         for (int64_t c = 0; c < channels; ++c) {
+          RETURN_IF_ERROR(ctx.Spend(static_cast<int64_t>(readings.size()) + 1));
           const T* plane = in.As<T>().data() + (batches[r] * channels + c) * height * width;
           to[((r * channels + c) * bins_y + y) * bins_x + x] =
               Pooled<T>(readings, plane, mode == "max");
@@ -194,6 +195,7 @@ absl::Status MaxRoiPool(RunContext& ctx, Value& out) {
         }
         const bool empty = low[0] >= high[0] || low[1] >= high[1];
         T best = empty ? T{0} : -std::numeric_limits<T>::infinity();
+        if (!empty) RETURN_IF_ERROR(ctx.Spend((high[0] - low[0]) * (high[1] - low[1])));
         for (int64_t y = low[0]; y < high[0]; ++y) {
           for (int64_t x = low[1]; x < high[1]; ++x) {
             best = std::max(best, plane[y * extents[1] + x]);

@@ -21,6 +21,17 @@ absl::StatusOr<std::vector<int64_t>> RunContext::Ints(size_t i) const {
   return *std::move(ints);
 }
 
+absl::Status RunContext::Spend(int64_t steps) {
+  constexpr int64_t kAskEvery = int64_t{1} << 22;
+  spent_ = SaturatingAdd(spent_, steps);
+  if (spent_ < kAskEvery) return absl::OkStatus();
+  spent_ = 0;
+  if (call_.cancelled == nullptr || !*call_.cancelled || !(*call_.cancelled)()) {
+    return absl::OkStatus();
+  }
+  return absl::CancelledError("the run was stopped");
+}
+
 double RunContext::Scalar(size_t i, double fallback) const {
   return Has(i) ? ReadFirst(In(i)).value_or(fallback) : fallback;
 }

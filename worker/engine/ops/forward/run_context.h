@@ -3,6 +3,7 @@
 #define LATHE_WORKER_ENGINE_OPS_FORWARD_RUN_CONTEXT_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -40,6 +41,8 @@ struct NodeCall {
   ActivationMemory* memory = nullptr;
   Backend* backend = nullptr;
   std::unique_ptr<NodeState>* state = nullptr;
+  // Whether the run is to be stopped; nullptr, or empty: never.
+  const std::function<bool()>* cancelled = nullptr;
 };
 
 class RunContext {
@@ -104,6 +107,11 @@ class RunContext {
   }
   Backend& backend() { return *call_.backend; }
 
+  // Says that about so many elementary steps are about to be done; now and then (every few
+  // milliseconds of such steps) it asks whether the run was stopped, and gives CANCELLED if so. For
+  // loops whose length the data decide.
+  absl::Status Spend(int64_t steps);
+
   // An error that says which operator, what, and the inputs' types and shapes.
   absl::Status Error(const std::string& what) const;
   // UNIMPLEMENTED: a form of the operator that is not supported.
@@ -114,6 +122,7 @@ class RunContext {
 
   const NodeCall& call_;
   std::optional<std::vector<ValueFact>> inferred_;
+  int64_t spent_ = 0;  // since it was last asked
 };
 
 }  // namespace lathe::engine

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <set>
 
@@ -131,6 +132,52 @@ TEST_F(DataPlanTest, BatchesHoldInputsLabelsAndWeights) {
   EXPECT_THAT(*last->weights->ToFloats(), ElementsAre(4, 5));
   EXPECT_TRUE(reader->done());
   EXPECT_EQ(reader->Next().status().code(), absl::StatusCode::kOutOfRange);
+}
+
+TEST_F(DataPlanTest, TrueBoxesComeWithPaddingMarked) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto plan = Plan(
+      {File(
+          "test", "d.npz",
+          {Counting("pixels", 3, 2), Floats("boxes", {3, 2, 4}, {0, 0, 1, 1, 2,   2,   3,   3,    //
+                                                                 4, 4, 5, 5, nan, nan, nan, nan,  //
+                                                                 6, 6, 7, 7, 9,   9,   8,   8}),
+           Ints("classes", {3, 2}, {0, 1, 2, 3, -1, 5}), Ints("box_counts", {3}, {2, 2, 1})})},
+      PlainModel());
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->test->labels().kind, LabelKind::kBoxes);
+  EXPECT_EQ(plan->test->labels().maximum, 2);
+  auto reader = plan->test->Batches({.batch_size = 2});
+  const auto first = reader->Next();
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_THAT(*first->labels->ToFloats(),
+              ElementsAre(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 0, 0, 0, 0));
+  EXPECT_EQ(first->labels->dims, (Shape{2, 2, 4}));
+  EXPECT_THAT(*first->box_classes->ToInt64s(), ElementsAre(0, 1, 2, -1));
+  const auto last = reader->Next();
+  EXPECT_THAT(*last->box_classes->ToInt64s(), ElementsAre(-1, -1));
+}
+
+TEST_F(DataPlanTest, TrueBoxesThatDoNotFitAreRefused) {
+  const Model plain = PlainModel();
+  const ZipPart pixels = Counting("pixels", 2, 2);
+  const ZipPart boxes = Floats("boxes", {2, 1, 4}, {0, 0, 1, 1, 2, 2, 3, 3});
+  const ZipPart classes = Ints("classes", {2, 1}, {0, 1});
+  EXPECT_THAT(Refusal({pixels, boxes}, plain), HasSubstr("key 'classes': is missing"));
+  EXPECT_THAT(Refusal({pixels, classes}, plain), HasSubstr("key 'boxes': is missing"));
+  EXPECT_THAT(Refusal({pixels, boxes, classes, Ints("labels", {2}, {0, 1})}, plain),
+              HasSubstr("labels or true boxes, not both"));
+  EXPECT_THAT(Refusal({pixels, Floats("boxes", {2, 4}, {0, 0, 1, 1, 2, 2, 3, 3}), classes}, plain),
+              HasSubstr("expected [examples, most, 4], got [2,4]"));
+  EXPECT_THAT(Refusal({pixels, boxes, Ints("classes", {2}, {0, 1})}, plain),
+              HasSubstr("key 'classes': expected integers [2,1], got int64 [2]"));
+  EXPECT_THAT(Refusal({pixels, boxes, classes, Ints("box_counts", {2}, {1, 2})}, plain),
+              HasSubstr("example 1: is 2; expected [0, 1]"));
+  EXPECT_THAT(
+      Refusal({pixels, Floats("boxes", {2, 1, 4}, {0, 0, 1, 1, 3, 2, 2, 3}), classes}, plain),
+      HasSubstr("example 1, box 0 is [3, 2, 2, 3]; expected x1 <= x2"));
+  EXPECT_THAT(Refusal({pixels, boxes, Ints("classes", {2, 1}, {-1, -1})}, plain),
+              HasSubstr("all boxes of all examples are padding"));
 }
 
 TEST_F(DataPlanTest, OneFileIsSplitSoThatTestAndTrainingNeverMeet) {

@@ -153,6 +153,59 @@ TEST(ExecutorTest, CancellationEndsARun) {
   EXPECT_EQ(outputs.status().code(), absl::StatusCode::kCancelled);
 }
 
+// A node whose loop alone would take minutes: 300,000 boxes of which none hides another.
+TEST(ExecutorTest, CancellationEndsANodeThatLoopsLong) {
+  Model model = NewModel();
+  Graph& graph = *model.graph;
+  AddInput(graph, "boxes");
+  AddInput(graph, "scores");
+  const int64_t most = 300000;
+  AddInitializer(graph, Tensor::FromInt64s("most", {1}, std::vector<int64_t>{most}));
+  AddNode(graph, "NonMaxSuppression", {"boxes", "scores", "most"}, {"y"}, "suppress");
+  AddOutput(graph, "y", DType::kInt64);
+  std::vector<float> boxes(static_cast<size_t>(most) * 4);
+  for (size_t i = 0; i < boxes.size(); i += 4) {
+    boxes[i] = boxes[i + 1] = static_cast<float>(i);
+    boxes[i + 2] = boxes[i + 3] = static_cast<float>(i + 1);
+  }
+  const std::vector<float> scores(static_cast<size_t>(most), 0.5f);
+  ExecutorOptions options = AsWritten();
+  int asked = 0;
+  options.cancelled = [&asked] { return ++asked == 3; };
+  const auto executor = Executor::Make(model, options);
+  ASSERT_TRUE(executor.ok()) << executor.status();
+  const auto outputs =
+      (*executor)->Run({{"boxes", Value::Borrow(DType::kFloat, {1, most, 4}, boxes.data())},
+                        {"scores", Value::Borrow(DType::kFloat, {1, 1, most}, scores.data())}});
+  EXPECT_EQ(outputs.status().code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(std::string(outputs.status().message()), HasSubstr("suppress"));
+  EXPECT_EQ(asked, 3);
+}
+
+TEST(ExecutorTest, CancellationEndsAPoolOfManyRegions) {
+  Model model = NewModel();
+  Graph& graph = *model.graph;
+  AddInput(graph, "x");
+  AddInput(graph, "rois");
+  const int64_t regions = 20000;
+  AddInitializer(graph, Tensor::FromInt64s("batches", {regions},
+                                           std::vector<int64_t>(static_cast<size_t>(regions), 0)));
+  Node& node = AddNode(graph, "RoiAlign", {"x", "rois", "batches"}, {"y"}, "align");
+  node.SetInt("sampling_ratio", 200);
+  AddOutput(graph, "y");
+  const std::vector<float> x(64 * 64, 1.0f);
+  std::vector<float> rois;
+  for (int64_t r = 0; r < regions; ++r) rois.insert(rois.end(), {0, 0, 63, 63});
+  ExecutorOptions options = AsWritten();
+  options.cancelled = [] { return true; };
+  const auto executor = Executor::Make(model, options);
+  ASSERT_TRUE(executor.ok()) << executor.status();
+  const auto outputs =
+      (*executor)->Run({{"x", Value::Borrow(DType::kFloat, {1, 1, 64, 64}, x.data())},
+                        {"rois", Value::Borrow(DType::kFloat, {regions, 4}, rois.data())}});
+  EXPECT_EQ(outputs.status().code(), absl::StatusCode::kCancelled) << outputs.status();
+}
+
 TEST(ExecutorTest, IfTakesOneBranchAndKeepsOuterValuesForLaterReaders) {
   Model model = NewModel();
   Graph& graph = *model.graph;

@@ -68,18 +68,27 @@ TEST(Sequence, CtcMakesNeighboursOneAndKeepsThoseABlankParts) {
 TEST(LanguageModeling, LogitsForetellTheNextLabel) {
   // Sure of token 1 after the first position, without an opinion after the second.
   const Output logits({1, 3, 2}, {-50, 50, 0, 0, 99, -99});
-  LanguageModeling metric(1);
+  LanguageModeling metric(LanguageOptions{});
   ASSERT_TRUE(metric.Add(logits.array(), Ids({1, 3}, {0, 1, 1}).batch(), nullptr).ok());
   const nlohmann::json got = metric.Result(metric.kind());
   EXPECT_EQ(got["tokens"], 2);
   EXPECT_NEAR(got["perplexity"], std::sqrt(2.0), 1e-12);
-  LanguageModeling unshifted(0);
+  LanguageModeling unshifted({.shift = 0, .ignore_label = {}});
   ASSERT_TRUE(unshifted.Add(logits.array(), Ids({1, 3}, {1, -100, 0}).batch(), nullptr).ok());
   EXPECT_NEAR(unshifted.Result(unshifted.kind())["perplexity"], 1, 1e-12);
 }
 
+TEST(LanguageModeling, ANamedLabelIsNoTarget) {
+  // Token 7 is outside of the vocabulary, and would be refused.
+  const Output logits({1, 3, 2}, {-50, 50, 0, 0, 99, -99});
+  LanguageModeling metric({.shift = 0, .ignore_label = 7});
+  ASSERT_TRUE(metric.Add(logits.array(), Ids({1, 3}, {1, 7, 0}).batch(), nullptr).ok());
+  EXPECT_EQ(metric.Result(metric.kind())["tokens"], 2);
+  EXPECT_NEAR(metric.Result(metric.kind())["perplexity"], 1, 1e-12);
+}
+
 TEST(LanguageModeling, APerplexityBeyondNumbersIsNull) {
-  LanguageModeling metric(0);
+  LanguageModeling metric({.shift = 0, .ignore_label = {}});
   ASSERT_TRUE(
       metric.Add(Output({1, 1, 2}, {3e38f, 0}).array(), Ids({1, 1}, {1}).batch(), nullptr).ok());
   const nlohmann::json got = metric.Result(metric.kind());

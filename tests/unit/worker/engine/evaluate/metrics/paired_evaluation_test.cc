@@ -148,7 +148,7 @@ TEST(PairedEvaluation, RefusesOptionsOutOfRange) {
   many.resamples = limits::kMaxResamples + 1;
   PairedOptions shift;
   shift.task = Task::kLanguageModeling;
-  shift.task_options.language_shift = 2;
+  shift.task_options.language.shift = 2;
   PairedOptions top;
   top.task = Task::kClassification;
   top.task_options.classification.top_k = {0};
