@@ -79,9 +79,9 @@ void Store(const QuantizedLayout& layout, std::string q, const std::vector<SetSc
       for (int64_t i = 0; i < layout.inner; ++i) {
         for (int64_t g = 0; g < sets_a_row; ++g) {
           const auto from = static_cast<size_t>(base + i * sets_a_row + g);
-          const auto to = static_cast<size_t>(base + g * layout.inner + i);
-          moved_scales[to] = out.scales[from];
-          if (!moved_zeros.empty()) moved_zeros[to] = out.zero_points[from];
+          const auto place = static_cast<size_t>(base + g * layout.inner + i);
+          moved_scales[place] = out.scales[from];
+          if (!moved_zeros.empty()) moved_zeros[place] = out.zero_points[from];
         }
       }
     }
