@@ -124,7 +124,7 @@ std::string OperatorCosts(const json& report) {
   const auto add = [&table, two](const std::string& what, const char* hint) {
     if (!two) return table.AddColumn(what, Table::kNumber, hint);
     table.AddColumn(what + " before", Table::kNumber, hint);
-    table.AddColumn("after", Table::kNumber, hint);
+    table.AddColumn(what + " after", Table::kNumber, hint);
   };
   add("MACs", "Multiply-accumulates");
   add("Bytes moved", "Every input read once, every output written once");
@@ -155,11 +155,11 @@ std::string LayerCosts(const json& report) {
   table.AddColumn("Layer");
   table.AddColumn("Op");
   table.AddColumn("MACs before", Table::kNumber, "Multiply-accumulates");
-  table.AddColumn("after", Table::kNumber);
+  table.AddColumn("MACs after", Table::kNumber, "Multiply-accumulates");
   table.AddColumn("Bytes moved before", Table::kNumber);
-  table.AddColumn("after", Table::kNumber);
+  table.AddColumn("Bytes moved after", Table::kNumber);
   table.AddColumn("Operations a byte before", Table::kNumber, kIntensityHint);
-  table.AddColumn("after", Table::kNumber, kIntensityHint);
+  table.AddColumn("Operations a byte after", Table::kNumber, kIntensityHint);
   for (const json& layer : List(report, "layers")) {
     if (!Number(layer, "bytes_moved") && !Number(layer, "bytes_moved_after")) continue;
     table.AddRow({Cell::OfName(Text(layer, "name")), Cell::Plain(Text(layer, "op")),

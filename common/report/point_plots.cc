@@ -109,15 +109,18 @@ class Labels {
                             {-10, 4, "end", x - 8 - width},
                             {0, -11, "middle", x - width / 2},
                             {0, 19, "middle", x - width / 2}};
-    for (const Place& place : places) {
+    // A line runs through steps from one side to the other.
+    const bool step = point.kind == ScatterPoint::Kind::kStep;
+    for (size_t i = 0; i < 4; ++i) {
+      const Place& place = places[step ? (i + 2) % 4 : i];
       const Box box{place.left, place.left + width, y + place.dy - 11, y + place.dy + 3};
       if (box.left < 0 || box.right > kNominalWidth || box.top < 0 || Hits(box)) continue;
       taken_.push_back(box);
       absl::StrAppendFormat(out,
                             "<text class=\"mark%s\" x=\"%.2f%%\" y=\"%.1f\" dx=\"%.0f\" "
                             "text-anchor=\"%s\">%s</text>\n",
-                            point.kind == ScatterPoint::Kind::kTried ? " extra" : "", x_percent,
-                            y + place.dy, place.dx, place.anchor, Escape(text));
+                            step || point.kind == ScatterPoint::Kind::kTried ? " extra" : "",
+                            x_percent, y + place.dy, place.dx, place.anchor, Escape(text));
       return;
     }
   }

@@ -79,7 +79,7 @@ padding:3px 0;font-size:13px}
 .bars li .pair{margin:0}
 .plot{margin-bottom:16px;overflow:visible}
 .plot text{fill:var(--soft);font-size:12px}
-.plot .mark{fill:var(--text)}
+.plot .mark{fill:var(--text);paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round}
 .plot .grid{stroke:var(--line)}
 .plot .way{stroke:var(--after);stroke-width:1.5;opacity:.6}
 .plot .way~circle.ring{fill:var(--bg)}
@@ -87,7 +87,8 @@ padding:3px 0;font-size:13px}
 #error .key.ring{border-color:var(--soft)}
 .scroll{overflow:auto;border:1px solid var(--line);border-radius:7px;background:var(--panel);margin-bottom:14px;
 max-width:100%}
-#error .scroll,#layers-section .scroll{max-height:36rem}
+#error .scroll,#cost .scroll,#layers-section .scroll{max-height:36rem}
+.bars+.scroll{margin-top:14px}
 table{border-collapse:collapse;width:100%;font-size:13px}
 caption{text-align:left;padding:9px 12px 7px;color:var(--soft);white-space:nowrap}
 th,td{padding:6px 12px;text-align:left;vertical-align:top;border-top:1px solid var(--line)}
@@ -155,7 +156,7 @@ th,td{padding:6px 9px}
 --after:#1f5fa8;--heat:60%;--good:#1b6b3a;--bad:#a8322a;--warn-bg:#fff;--warn:#000;--code:#fff}
 .page{max-width:none;padding:0}
 nav,.tools,.copy,.find{display:none}
-.scroll,#error .scroll,#layers-section .scroll{overflow:visible;max-height:none;border:0}
+.scroll,#error .scroll,#cost .scroll,#layers-section .scroll{overflow:visible;max-height:none;border:0}
 .scroll thead th{position:static}
 table{font-size:10px}
 th,td{padding:3px 5px}
