@@ -15,7 +15,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 // A program in place of lathe-job.
-class OrtCheckTest : public testing::Test {
+class OrtCheckTest : public ::testing::Test {
  protected:
   std::string Program(const std::string& body) {
     const std::string path = folder_.Write("job", "#!/bin/sh\n" + body + "\n");
