@@ -466,3 +466,17 @@ def test_layers_in_a_row_are_found_though_their_values_lose_their_names(tmp_path
     onnx.save(chain(named), path)
     session(chain(named), saved=saved)
     assert tool("fusion", path, saved) == []
+
+
+# What Lathe itself writes has none of this.
+STEPS = [{"quantize_weights": {"bits": 8}}, {"quantize_weights": {"bits": 4, "granularity": "group", "group_size": 32}}, "fp16",
+         {"low_rank": {"energy": 0.9}}, {"prune_weights": {"sparsity": 0.9}}]
+
+
+@pytest.mark.parametrize("step", STEPS, ids=str)
+@pytest.mark.parametrize("build", [q.float_conv, q.float_product])
+def test_what_lathe_writes_is_clean(tmp_path, step, build):
+    source, target = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    onnx.save(build(), source)
+    tool("apply", source, target, json.dumps({"steps": [step]}))
+    assert [finding for finding in tool("lint", target) if finding["severity"] != "note"] == []

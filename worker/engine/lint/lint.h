@@ -14,7 +14,7 @@ namespace lathe::engine {
 
 struct LintOptions {
   Profiles profiles = kEverywhere;  // findings that hold for none of these are left out
-  Bindings bindings;                // sizes of symbolic dimensions, for shapes
+  Bindings bindings = {};           // sizes of symbolic dimensions, for shapes
 };
 
 // Deterministic: rules in their table's order, nodes in the model's. Never fails: what a rule

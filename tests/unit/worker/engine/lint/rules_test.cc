@@ -138,7 +138,7 @@ Model WithBeta(float beta) {
 
 // A quantized weight beside a float tensor of `value`; rounded, 0.5 is the same.
 Model Beside(float value) {
-  Model model = LinearModel(Linear{.weight_dims = {4, 4, 3, 3}});
+  Model model = LinearModel();
   Graph& graph = *model.graph;
   AddInitializer(graph,
                  Tensor::FromFloats("w_float", {4, 4, 3, 3}, std::vector<float>(144, value)));
