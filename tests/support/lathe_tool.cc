@@ -12,7 +12,8 @@
 //   lathe_test_tool metrics FOLDER      FOLDER/spec.json and the arrays that it names; the report's
 //                                       evaluation block (metrics_tool.h)
 //   lathe_test_tool time ...            how long a model's runs take: run_tool.h
-//   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
+//   lathe_test_tool apply IN OUT RECIPE [THREADS [DATA]]   RECIPE is JSON or YAML, DATA a file of
+//                                       calibration examples; one JSON object a step
 //   lathe_test_tool page FILE.json      the page of a report or, with "main_file", of a model
 //                                       summary
 #include <algorithm>
@@ -21,6 +22,7 @@
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "common/digest.h"
@@ -30,6 +32,8 @@
 #include "common/status_macros.h"
 #include "tests/support/metrics_tool.h"
 #include "tests/support/run_tool.h"
+#include "worker/engine/data/calibration_data.h"
+#include "worker/engine/data/data_plan.h"
 #include "worker/engine/formats/array_file.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
@@ -170,13 +174,21 @@ nlohmann::json LayerJson(const LayerOutcome& layer) {
 }
 
 absl::Status Apply(const std::string& in, const std::string& out, const std::string& text,
-                   int threads) {
+                   int threads, const std::string& data_file) {
   ASSIGN_OR_RETURN(const Recipe recipe, ParseRecipe(text));
   RETURN_IF_ERROR(ViolationsToStatus(ValidateRecipe(recipe)));
   ASSIGN_OR_RETURN(Model model, Read(in));
   std::vector<std::string> notes;
   RETURN_IF_ERROR(InlineFunctions(model, &notes));
   const std::unique_ptr<Parallel> parallel = MakeThreadPool(threads);
+  DataPlan plan;
+  std::optional<CalibrationData> calibration;
+  if (!data_file.empty()) {
+    DataNeeds needs;
+    needs.test = needs.train = false;
+    ASSIGN_OR_RETURN(plan, OpenData({{"", "data", "", data_file}}, recipe, model, needs));
+    calibration.emplace(&*plan.calibration, /*batch_size=*/32);
+  }
   for (const Step& step : recipe.steps) {
     StepOutcome outcome;
     StepContext context{model,
@@ -185,7 +197,8 @@ absl::Status Apply(const std::string& in, const std::string& out, const std::str
                         *parallel,
                         [](double, const std::string&) {},  //
                         [] { return false; },
-                        outcome};
+                        outcome,
+                        calibration ? &*calibration : nullptr};
     const Method* method = FindMethodImpl(step.method);
     if (method == nullptr) return absl::UnimplementedError(step.method);
     RETURN_IF_ERROR(method->apply(context));
@@ -246,12 +259,13 @@ absl::Status Run(const std::vector<std::string>& args) {
   }
   if (command == "metrics" && args.size() == 2) return testing::RunMetrics(args[1]);
   if (command == "page" && args.size() == 2) return Page(args[1]);
-  if (command == "apply" && (args.size() == 4 || args.size() == 5)) {
-    return Apply(args[1], args[2], args[3], args.size() == 5 ? std::atoi(args[4].c_str()) : 1);
+  if (command == "apply" && args.size() >= 4 && args.size() <= 6) {
+    return Apply(args[1], args[2], args[3], args.size() > 4 ? std::atoi(args[4].c_str()) : 1,
+                 args.size() > 5 ? args[5] : "");
   }
   return absl::InvalidArgumentError(
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
-      "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS] | arrays IN ROWS | run [--reference] "
+      "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS [DATA]] | arrays IN ROWS | run [--reference] "
       "[--plain] FOLDER... | page FILE.json");
 }
 
