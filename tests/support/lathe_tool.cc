@@ -13,7 +13,8 @@
 //                                       evaluation block (metrics_tool.h)
 //   lathe_test_tool time ...            how long a model's runs take: run_tool.h
 //   lathe_test_tool ort ...             runs models in ONNX Runtime: ort_tool.h
-//   lathe_test_tool apply IN OUT RECIPE [THREADS]   RECIPE is JSON or YAML; one JSON object a step
+//   lathe_test_tool apply IN OUT RECIPE [THREADS [DATA]]   RECIPE is JSON or YAML, DATA a file of
+//                                       calibration examples; one JSON object a step
 //   lathe_test_tool lint IN             one JSON object a finding
 //   lathe_test_tool fusion IN OPTIMIZED  likewise, of what ONNX Runtime did not fuse
 //   lathe_test_tool page FILE.json      the page of a report or, with "main_file", of a model
@@ -24,6 +25,7 @@
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "common/digest.h"
@@ -34,6 +36,8 @@
 #include "tests/support/metrics_tool.h"
 #include "tests/support/ort_tool.h"
 #include "tests/support/run_tool.h"
+#include "worker/engine/data/calibration_data.h"
+#include "worker/engine/data/data_plan.h"
 #include "worker/engine/formats/array_file.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
@@ -176,13 +180,21 @@ nlohmann::json LayerJson(const LayerOutcome& layer) {
 }
 
 absl::Status Apply(const std::string& in, const std::string& out, const std::string& text,
-                   int threads) {
+                   int threads, const std::string& data_file) {
   ASSIGN_OR_RETURN(const Recipe recipe, ParseRecipe(text));
   RETURN_IF_ERROR(ViolationsToStatus(ValidateRecipe(recipe)));
   ASSIGN_OR_RETURN(Model model, Read(in));
   std::vector<std::string> notes;
   RETURN_IF_ERROR(InlineFunctions(model, &notes));
   const std::unique_ptr<Parallel> parallel = MakeThreadPool(threads);
+  DataPlan plan;
+  std::optional<CalibrationData> calibration;
+  if (!data_file.empty()) {
+    DataNeeds needs;
+    needs.test = needs.train = false;
+    ASSIGN_OR_RETURN(plan, OpenData({{"", "data", "", data_file}}, recipe, model, needs));
+    calibration.emplace(&*plan.calibration, /*batch_size=*/32);
+  }
   for (const Step& step : recipe.steps) {
     StepOutcome outcome;
     StepContext context{model,
@@ -191,7 +203,8 @@ absl::Status Apply(const std::string& in, const std::string& out, const std::str
                         *parallel,
                         [](double, const std::string&) {},  //
                         [] { return false; },
-                        outcome};
+                        outcome,
+                        calibration ? &*calibration : nullptr};
     const Method* method = FindMethodImpl(step.method);
     if (method == nullptr) return absl::UnimplementedError(step.method);
     RETURN_IF_ERROR(method->apply(context));
@@ -271,12 +284,14 @@ absl::Status Run(const std::vector<std::string>& args) {
   if (command == "lint" && args.size() == 2) return Lint(args[1]);
   if (command == "fusion" && args.size() == 3) return Fusion(args[1], args[2]);
   if (command == "page" && args.size() == 2) return Page(args[1]);
-  if (command == "apply" && (args.size() == 4 || args.size() == 5)) {
-    return Apply(args[1], args[2], args[3], args.size() == 5 ? std::atoi(args[4].c_str()) : 1);
+  if (command == "apply" && args.size() >= 4 && args.size() <= 6) {
+    return Apply(args[1], args[2], args[3], args.size() > 4 ? std::atoi(args[4].c_str()) : 1,
+                 args.size() > 5 ? args[5] : "");
   }
   return absl::InvalidArgumentError(
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
-      "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS] | arrays IN ROWS | run [--reference] "
+      "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS [DATA]] | arrays IN ROWS | run "
+      "[--reference] "
       "[--plain] FOLDER... | ort LIBRARY [FLAGS] FOLDER... "
       "| lint IN | fusion IN OPTIMIZED | page FILE.json");
 }

@@ -10,16 +10,21 @@
 namespace lathe::engine {
 namespace {
 
-constexpr float kPower = 0.7F;
 constexpr float kFirstBeta = 10;
 constexpr float kBetaGrowth = 1.01F;
 constexpr int kRounds = 20;
 
-// Largest values of |x| that shrink to 0 and what is left of others, in units of the scale.
+// |x|^p for p = 3/4: two square roots.
+float Power(float magnitude) {
+  const float root = std::sqrt(magnitude);
+  return root * std::sqrt(root);
+}
+
+// The error that least squares is not asked to make up for, in units of the scale.
 float Shrink(float x, float beta) {
   const float magnitude = std::abs(x);
   if (magnitude == 0) return 0;
-  const float left = magnitude - std::pow(magnitude, kPower - 1) / beta;
+  const float left = magnitude - 1 / (std::sqrt(std::sqrt(magnitude)) * beta);
   return left <= 0 ? 0 : std::copysign(left, x);
 }
 
@@ -41,7 +46,7 @@ SetScale FitSet(const float* w, int64_t count, const RoundingRule& rule, SetScal
     for (int64_t i = 0; i < count; ++i) {
       q[static_cast<size_t>(i)] = static_cast<float>(
           RoundOne(w[i], 1.0F / s.scale, s.zero_point, low, high) - s.zero_point);
-      cost += std::pow(std::abs(w[i] - q[static_cast<size_t>(i)] * s.scale), kPower);
+      cost += static_cast<double>(Power(std::abs(w[i] - q[static_cast<size_t>(i)] * s.scale)));
     }
     if (cost < best.cost) best = {s, cost};
     double over = 0;

@@ -21,6 +21,8 @@ namespace {
 
 constexpr int64_t kFewestRows = 32768;
 constexpr int64_t kRowsALength = 16;
+// Times the median of the rows that are read together; longer ones are shortened to it.
+constexpr double kLongestRow = 8;
 // Rows that are read and summed at a time.
 constexpr int64_t kChunkElements = int64_t{4} << 20;
 
@@ -69,9 +71,35 @@ void CountLookups(const Value& ids, Sums* sums) {
   }
 }
 
-void AddRows(const InputUse& how, const std::vector<float>& rows, int64_t count, Sums* sums,
+// Rows many times as long as most would decide alone what the weight is fitted to.
+void ShortenOutliers(int64_t count, int64_t n, float* rows) {
+  std::vector<double> norms(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    double sum = 0;
+    for (int64_t k = 0; k < n; ++k) {
+      const double value = rows[i * n + k];
+      sum += value * value;
+    }
+    norms[static_cast<size_t>(i)] = std::sqrt(sum);
+  }
+  std::vector<double> sorted = norms;
+  std::nth_element(sorted.begin(), sorted.begin() + count / 2, sorted.end());
+  const double longest = kLongestRow * sorted[static_cast<size_t>(count / 2)];
+  if (!(longest > 0)) return;  // most are zero: which of the others are outliers cannot be told
+  for (int64_t i = 0; i < count; ++i) {
+    const double norm = norms[static_cast<size_t>(i)];
+    if (!(norm > longest) || !std::isfinite(norm)) continue;
+    const auto times = static_cast<float>(longest / norm);
+    for (int64_t k = 0; k < n; ++k) rows[i * n + k] *= times;
+  }
+}
+
+void AddRows(const InputUse& how, std::vector<float> rows, int64_t count, Sums* sums,
              Parallel& parallel) {
   const int64_t n = how.length;
+  for (int64_t part = 0; part < how.parts; ++part) {
+    ShortenOutliers(count, n, rows.data() + part * count * n);
+  }
   const int64_t after = sums->rows + count;
   const auto alpha = static_cast<float>(2.0 / static_cast<double>(after));
   const auto beta =
@@ -113,13 +141,14 @@ void AddInput(const Tap& tap, std::span<const Value> inputs, std::span<const Val
   const int64_t row_elements = std::max<int64_t>(1, tap.how.length * tap.how.parts);
   const int64_t chunk = std::max<int64_t>(1, kChunkElements / row_elements);
   for (int64_t first = sums->calls++ % step; first < all; first += chunk * step) {
-    const std::vector<float> rows =
+    std::vector<float> rows =
         ReadInputRows(*tap.use, tap.how, x, outputs[0].dims, first, step, chunk);
     if (rows.empty()) {
       sums->unfit = true;
       return;
     }
-    AddRows(tap.how, rows, static_cast<int64_t>(rows.size()) / row_elements, sums, parallel);
+    const int64_t count = static_cast<int64_t>(rows.size()) / row_elements;
+    AddRows(tap.how, std::move(rows), count, sums, parallel);
   }
 }
 

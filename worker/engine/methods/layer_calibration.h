@@ -34,7 +34,9 @@ struct LayerInputs {
 // there are. Layers that read one value in one way share a Hessian. A pass over the examples serves
 // as many layers as keep the passes at kMostPasses and the Hessians within kBlockBytes; it ends at
 // the last layer it is about. Inputs are float32; of long ones (many tokens, many positions of a
-// convolution) an even share of max(32768, 16 K) rows is taken.
+// convolution) an even share of max(32768, 16 K) rows is taken. A row of more than 8 times the
+// median length of those read with it counts as one of that length, so that a few outliers do not
+// decide alone.
 class LayerCalibration {
  public:
   static constexpr int64_t kMostPasses = 24;

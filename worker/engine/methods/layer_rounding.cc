@@ -161,6 +161,7 @@ std::optional<LayerRounder::Attempt> LayerRounder::ByAlgorithm(const Problem& pr
   const bool asks_inputs = settings_->algorithm != RoundingAlgorithm::kHqq;
   if (asks_inputs && problem.plain.moments == nullptr) {
     *why = !inputs.why_not.empty()     ? inputs.why_not
+           : inputs.lookups != nullptr ? "its rows are looked up, each for itself"
            : inputs.moments != nullptr ? "its inputs do not line up with what shares a scale"
                                        : "it has no inputs to learn from";
     return std::nullopt;
