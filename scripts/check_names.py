@@ -63,7 +63,9 @@ def main():
             if re.search(r"(?<![\w.])/(home|root|work|farm)/\w", line):
                 problems.append(f"{path}:{number}: names a path of somebody's machine")
 
-    catalogue = re.findall(r'^MethodSpec \w+\(\) \{\s*return \{\s*\.name = "(\w+)"', read("common/recipe/catalogue.cc"), re.M)
+    spec = r'^MethodSpec \w+\(\) \{\s*(?:return|MethodSpec \w+ =) \{\s*\.name = "(\w+)"'
+    catalogue = [name for path in ("common/recipe/catalogue.cc", "common/recipe/quantize_specs.cc")
+                 for name in re.findall(spec, read(path), re.M)]
     table = re.findall(r'\{"(\w+)", Apply', read("worker/engine/methods/table.cc"))
     if sorted(catalogue) != sorted(table):
         problems.append(f"catalogue {catalogue} and engine table {table} disagree")
@@ -72,7 +74,7 @@ def main():
         problems.append(f"catalogue {catalogue} and recipe.proto {proto} disagree")
 
     # Sections stand beside the steps: a field of Recipe whose type has the section's name.
-    sections = re.findall(r'^MethodSpec \w+\(\) \{\s*return \{\s*\.name = "(\w+)"', read("common/recipe/sections.cc"), re.M)
+    sections = re.findall(spec, read("common/recipe/sections.cc"), re.M)
     fields = re.findall(r"^  optional (\w+) (\w+) = \d+;", read("proto/lathe/v1/recipe.proto"), re.M)
     fields = [name for kind, name in fields if kind.lower() == name]
     if not sections or sorted(sections) != sorted(fields):

@@ -67,9 +67,10 @@ TEST(Recipe, EveryDefaultIsValid) {
       if (spec.default_value) step.params[spec.name] = *spec.default_value;
     }
     if (method.name == "prune_weights") step.params["sparsity"] = 0.5;
-    if (method.name == "quantize_weights") step.params["granularity"] = std::string("group");
-    if (method.name == "quantize_activations") {
-      step.params["calibration"] = std::string("percentile");
+    // What another parameter must allow is left out where that one's default does not.
+    for (const MethodSpec::OnlyWith& rule : method.only_with) {
+      const ParamSpec* other = method.Find(rule.other);
+      if (other->default_value != ParamValue(rule.value)) step.params.erase(rule.name);
     }
     Recipe recipe;
     recipe.steps.push_back(step);

@@ -103,7 +103,7 @@ TEST(ReportPageTest, LatencyInOnnxRuntimeIsARowOfItsOwn) {
   report["latency"]["onnxruntime"] = {
       {"version", "1.32.0"}, {"before_ms", 7.5}, {"before_spread_ms", {7.25, 7.75}}};
   const std::string page = ReportPage(report);
-  for (const char* text : {"ONNX Runtime 1.32.0", "7.5 ms", "7.25 to 7.75 ms"}) {
+  for (const char* text : {"ONNX Runtime 1.32.0", "7.50 ms", "7.25 to 7.75 ms"}) {
     EXPECT_NE(page.find(text), std::string::npos) << text;
   }
   report["latency"]["onnxruntime"] = {{"version", "1.32.0"}, {"after_error", "x"}};
