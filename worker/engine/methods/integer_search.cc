@@ -19,8 +19,9 @@ constexpr double kLeastGain = 0.03;
 constexpr double kDynamicWorth = 0.06;
 // The model as a whole must gain this much.
 constexpr double kLeastSpeedup = 1.03;
-// Measured on some hundred examples at most, the noise on others may be this much more.
+// The noise on other examples may be this much more, and more yet when few were measured.
 constexpr double kMarginDb = 1.0;
+constexpr double kMarginOfFewDb = 4.0;  // over the root of their number
 // Work of measuring layers one by one, in multiply-accumulates.
 constexpr double kMeasuringMacs = 1.2e12;
 constexpr int kMostRounds = 16;
@@ -56,7 +57,10 @@ class Search {
     if (r_.prefer_speed && !WorthIt()) return AllFloat("integers would not be faster here");
     Tell(0, "measuring with all layers in integers");
     ASSIGN_OR_RETURN(std::vector<double> whole, MeasureWhole());
-    const double allowed = std::pow(10.0, -(r_.min_sqnr_db + kMarginDb) / 10);
+    const double margin =
+        kMarginDb +
+        kMarginOfFewDb / std::sqrt(static_cast<double>(std::max<int64_t>(1, r_.noise->examples())));
+    const double allowed = std::pow(10.0, -(r_.min_sqnr_db + margin) / 10);
     if (r_.keep_in_bounds && (Worst(whole) > allowed || WorthMeasuring())) {
       RETURN_IF_ERROR(MeasureItems());
       RETURN_IF_ERROR(KeepInBounds(allowed, &whole));

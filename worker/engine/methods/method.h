@@ -62,6 +62,9 @@ struct StepContext {
   // Empty, or why this weight is to be left alone beside what the step itself says; "": it is not.
   // For steps that other steps are made of.
   std::function<std::string(const Weight&)> veto = nullptr;
+  // Likewise: small tables are decoded at load, and not look-up by look-up, which takes less memory
+  // and a few microseconds more.
+  bool decode_small_tables = false;
 };
 
 // A method changes ctx.model in place and fills ctx.outcome with one entry for every weight

@@ -48,7 +48,9 @@ constexpr int kBitsToChooseFrom[] = {2, 3, 4, 5, 6, 8};
 class Quantizer {
  public:
   explicit Quantizer(StepContext& ctx)
-      : ctx_(ctx), settings_(ctx.step), rounder_(&settings_, &ctx.parallel) {}
+      : ctx_(ctx), settings_(ctx.step), rounder_(&settings_, &ctx.parallel) {
+    settings_.decode_small_tables = ctx.decode_small_tables;
+  }
 
   absl::Status Go() {
     if (settings_.bits <= 4 || settings_.average_bits > 0) LiftForInt4();

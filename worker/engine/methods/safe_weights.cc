@@ -39,7 +39,8 @@ absl::Status Store(const StepContext& ctx, Model& model, const Veto& veto, Paral
                     ctx.cancelled,
                     outcome == nullptr ? unused : *outcome,
                     nullptr,
-                    veto};
+                    veto,
+                    /*decode_small_tables=*/true};
   RETURN_IF_ERROR(ApplyQuantizeWeights(inner));
   RemoveUnusedConstants(model);
   return absl::OkStatus();

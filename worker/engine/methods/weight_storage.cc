@@ -8,6 +8,8 @@ namespace {
 
 constexpr int64_t kOpsetWithInt4 = 21;
 // Blocks within a channel.
+// Elements; decoded, a table of so many is no burden.
+constexpr int64_t kSmallTable = int64_t{1} << 18;
 constexpr int64_t kRefineBlock = 64;
 constexpr int64_t kWideInputs = 128;
 
@@ -72,7 +74,8 @@ WeightStorage PlanStorage(const Model& model, const Weight& weight,
                           const QuantizeSettings& settings, int bits, bool allows_nbits) {
   WeightStorage out;
   out.bits = bits;
-  const bool lookup = IsPureLookup(weight);
+  const bool small = settings.decode_small_tables && weight.size() <= kSmallTable;
+  const bool lookup = IsPureLookup(weight) && !small;
   Granularity wish = settings.wish;
   if (settings.matmul_nbits && allows_nbits && bits <= 4 && wish == Granularity::kGroup) {
     out.layout = PlanLayout(weight, wish, settings.group_size);

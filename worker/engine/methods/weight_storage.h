@@ -28,6 +28,7 @@ struct QuantizeSettings {
   bool act_order = false;
   bool matmul_nbits = false;  // where a layer allows it
   double average_bits = 0;    // 0: `bits` for all
+  bool decode_small_tables = false;  // StepContext::decode_small_tables
 };
 
 // "gptq", ...
