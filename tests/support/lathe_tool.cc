@@ -265,7 +265,8 @@ absl::Status Run(const std::vector<std::string>& args) {
   }
   return absl::InvalidArgumentError(
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
-      "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS [DATA]] | arrays IN ROWS | run [--reference] "
+      "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS [DATA]] | arrays IN ROWS | run "
+      "[--reference] "
       "[--plain] FOLDER... | page FILE.json");
 }
 

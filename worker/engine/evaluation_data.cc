@@ -56,9 +56,9 @@ absl::StatusOr<std::unique_ptr<EvaluationData>> EvaluationData::Open(
   DataNeeds needs;
   needs.test = GetString(section, "task") != "none";
   needs.train = false;
-  needs.calibration =
-      std::any_of(recipe.steps.begin(), recipe.steps.end(),
-                  [](const Step& step) { return CalibrationUse(step) != DataUse::kNone; });
+  needs.calibration = std::any_of(recipe.steps.begin(), recipe.steps.end(), [](const Step& step) {
+    return CalibrationUse(step) != DataUse::kNone;
+  });
   if (files.empty() || !(needs.test || needs.calibration)) return data;
   data.reset(new EvaluationData);
   absl::StatusOr<DataPlan> plan = OpenData(files, recipe, model, needs);
