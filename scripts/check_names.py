@@ -62,7 +62,7 @@ def main():
             if re.search(r"(?<![\w.])/(home|root|work|farm)/\w", line):
                 problems.append(f"{path}:{number}: names a path of somebody's machine")
 
-    catalogue = re.findall(r'^MethodSpec \w+\(\) \{\s*return \{\s*\.name = "(\w+)"', read("common/recipe/catalogue.cc"), re.M)
+    catalogue = re.findall(r'^MethodSpec \w+\(\) \{\s*return \{\s*\.name = "(\w+)"', read("common/recipe/catalogue.cc") + read("common/recipe/quantize_specs.cc"), re.M)
     table = re.findall(r'\{"(\w+)", Apply', read("worker/engine/methods/table.cc"))
     if sorted(catalogue) != sorted(table):
         problems.append(f"catalogue {catalogue} and engine table {table} disagree")

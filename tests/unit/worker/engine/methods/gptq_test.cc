@@ -116,7 +116,7 @@ INSTANTIATE_TEST_SUITE_P(All, GptqError,
                                            Case{"eight_bits", 144, 8, true, false, 1, 0.35},
                                            Case{"act_order", 32, 4, true, true, 1, 0.35},
                                            Case{"parts", 32, 4, true, false, 3, 0.35}),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 TEST(Gptq, RoundsInputsThatWereNeverSeenToNearest) {
   RoundingProblem problem = MakeProblem(5, 40, 40, 4);
