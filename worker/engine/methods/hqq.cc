@@ -51,26 +51,24 @@ SetScale FitSet(const float* w, int64_t count, const RoundingRule& rule, SetScal
     if (cost < best.cost) best = {s, cost};
     double over = 0;
     double under = 0;
+    double shift = 0;
     for (int64_t i = 0; i < count; ++i) {
       const float steps = w[i] / s.scale;
       const float kept = steps - Shrink(steps - q[static_cast<size_t>(i)], beta);
-      if (rule.symmetric) {
-        over += static_cast<double>(q[static_cast<size_t>(i)]) * static_cast<double>(kept);
-        under += static_cast<double>(q[static_cast<size_t>(i)]) * q[static_cast<size_t>(i)];
-      } else {
-        over += static_cast<double>(q[static_cast<size_t>(i)] + static_cast<float>(s.zero_point)) -
-                static_cast<double>(kept);
-      }
+      const float level = q[static_cast<size_t>(i)];
+      over += static_cast<double>(level) * static_cast<double>(kept);
+      under += static_cast<double>(level) * static_cast<double>(level);
+      shift += static_cast<double>(level) - static_cast<double>(kept);
     }
-    if (rule.symmetric) {
-      if (!(under > 0) || !(over > 0)) break;
-      s.scale = static_cast<float>(s.scale * (over / under));
-      if (!(s.scale >= kSmallestScale)) break;
-    } else {
-      const double zero = std::clamp(std::nearbyint(over / static_cast<double>(count)), 0.0,
-                                     static_cast<double>(high));
+    if (!rule.symmetric) {
+      const double zero = std::clamp(
+          std::nearbyint(static_cast<double>(s.zero_point) + shift / static_cast<double>(count)),
+          0.0, static_cast<double>(high));
       s.zero_point = static_cast<int32_t>(zero);
     }
+    if (!(under > 0) || !(over > 0)) break;
+    s.scale = static_cast<float>(static_cast<double>(s.scale) * (over / under));
+    if (!(s.scale >= kSmallestScale) || !std::isfinite(s.scale)) break;
     beta *= kBetaGrowth;
   }
   return best.scale;

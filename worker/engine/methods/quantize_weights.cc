@@ -346,7 +346,7 @@ class Quantizer {
   }
 
   StepContext& ctx_;
-  const QuantizeSettings settings_;
+  QuantizeSettings settings_;
   LayerRounder rounder_;
   std::vector<Weight> weights_;
   std::vector<std::string> reasons_;  // why a weight is left alone; "" where it is not
