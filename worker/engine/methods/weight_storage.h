@@ -26,8 +26,8 @@ struct QuantizeSettings {
   Clip clip = Clip::kWeights;
   RoundingAlgorithm algorithm = RoundingAlgorithm::kNearest;
   bool act_order = false;
-  bool matmul_nbits = false;  // where a layer allows it
-  double average_bits = 0;    // 0: `bits` for all
+  bool matmul_nbits = false;         // where a layer allows it
+  double average_bits = 0;           // 0: `bits` for all
   bool decode_small_tables = false;  // StepContext::decode_small_tables
 };
 
