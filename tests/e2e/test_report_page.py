@@ -214,7 +214,7 @@ def test_large_models_have_every_layer_in_the_table_and_few_in_the_chart(tmp_pat
     assert page.locator("#layers tbody tr").count() == 2000
     assert page.locator("#size .bars li").count() == 31
     assert "the other 1,970 together" in text_of(page, "#size")
-    page.get_by_label("Find").fill("block1234/")
+    page.locator("input[data-table=layers]").fill("block1234/")
     assert page.locator("#layers tbody tr:visible").count() == 1
 
 

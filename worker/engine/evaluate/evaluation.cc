@@ -23,7 +23,7 @@ using nlohmann::json;
 constexpr int kDiagnosisBatches = 1;
 // Weights that all lanes together may hold beside the models themselves: large models are run in
 // fewer lanes than there are threads.
-constexpr int64_t kLaneBytes = int64_t{1} << 30;
+constexpr int64_t kLaneBytes = int64_t{64} << 20;
 
 absl::Status DataError(const absl::Status& status) {
   if (status.code() != absl::StatusCode::kInvalidArgument || !ReasonOf(status).empty()) {
