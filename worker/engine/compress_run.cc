@@ -223,6 +223,7 @@ absl::Status CompressRun::ReadInput() {
   original_ = CloneModel(model_);
   ASSIGN_OR_RETURN(data_, EvaluationData::Open(request_.datasets, report_.recipe, original_));
   RETURN_IF_ERROR(CheckConstraints(report_.constraints, data_ != nullptr && data_->has_test()));
+  report_.calibrated = data_ != nullptr && data_->calibration() != nullptr;
   for (const Step& step : report_.recipe.steps) {
     if (CalibrationUse(step) == DataUse::kRequired &&
         (data_ == nullptr || data_->calibration() == nullptr)) {

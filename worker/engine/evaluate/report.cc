@@ -147,7 +147,7 @@ json InputsJson(const ReportInput& input) {
     datasets.push_back({{"role", d.role},
                         {"name", d.name},
                         {"sha256", d.sha256},
-                        {"used", input.evaluation.has_value()}});
+                        {"used", input.calibrated || input.evaluation.has_value()}});
   }
   return {{"files", std::move(files)}, {"datasets", std::move(datasets)}};
 }

@@ -64,6 +64,7 @@ struct ReportInput {
   std::vector<std::string> notes;
   std::vector<std::string> warnings;
   std::map<std::string, double> timings;  // seconds by phase
+  bool calibrated = false;                // a step learned from the datasets
   std::optional<EvaluationOutcome> evaluation;
   std::vector<TracePoint> trace;              // one a step but for the last; or empty
   std::map<std::string, double> constraints;  // by name
