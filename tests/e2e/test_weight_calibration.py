@@ -30,7 +30,7 @@ def test_two_bits_by_gptq_keep_the_digits_apart(server, digits_model, training_d
     # 98 % before; GPTQ at 2 bits loses half a point, and a point more is allowed for other processors' sums.
     assert accuracy(small) >= accuracy(digits_model) - 0.015
     told = json.loads(report.read_text())
-    schemes = [layer["scheme"] for step in told["steps"] for layer in step["layers"]]
+    schemes = [layer["scheme"] for layer in told["layers"]]
     assert len(schemes) == 3 and all("gptq: output error 0." in scheme for scheme in schemes), schemes
     assert told["inputs"]["datasets"][0]["used"]
 
