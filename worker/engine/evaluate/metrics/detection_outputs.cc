@@ -130,9 +130,7 @@ absl::Status DetectedBoxes::Read(const OutputBatch& outputs, const DetectionOpti
   const Shape& dims = array.array.dims;
   if (form == DetectionForm::kAuto) {
     const bool three = outputs.outputs.size() >= 3;
-    // A single output holds all there is, whatever its extents happen to be.
-    const bool several = outputs.outputs.size() >= 2;
-    if (several && (dims.size() == 3 ? dims[2] == 4 : three)) {
+    if (dims.size() == 3 ? dims[2] == 4 : three) {
       return ReadSeparate(outputs, options, examples);
     }
     form = dims.size() == 3 && dims[2] == kRowNumbers ? DetectionForm::kRows : DetectionForm::kRaw;
