@@ -312,6 +312,9 @@ class ActivationQuantizer {
           absl::StrFormat("outputs at %.1f dB SQNR on held-back examples; about %.2f times as "
                           "fast as float in ONNX Runtime (an estimate)",
                           sqnr_db, chosen_.speedup));
+      Note(
+          "Lathe's executor computes integer layers in float: its times say nothing of ONNX "
+          "Runtime's, which --ort-library measures");
     }
     Report();
     return absl::OkStatus();

@@ -195,12 +195,10 @@ class Emitter {
     const IntegerUnit& unit = units_[u];
     Node* node = ProducerOf(unit);
     if (unit.Linear()) RETURN_IF_ERROR(StaticWeight(u, *node));
-    // The Relu or Clip goes; what it gave keeps its name.
+    // The Relu or Clip goes: what it read is quantized in place of what it gave.
     if (!unit.absorbed.empty() && CanAbsorb(u)) {
       Node* clamp = producers_[unit.absorbed];
-      Node* last = unit.bias_add.empty() ? node : producers_[unit.bias_add];
-      last->outputs[0] = unit.absorbed;
-      producers_[unit.absorbed] = last;
+      clamped_[unit.absorbed] = clamp->inputs[0];
       dropped_.insert(clamp);
     }
     // What it reads and writes, once all units have had their turn.
@@ -354,9 +352,12 @@ class Emitter {
       const IntegerRange& range = plan_.ranges.at(value);
       const bool produced = integer_results_.count(value) != 0;
       const bool output = graph_.IsOutput(value);
-      std::string from = value;
+      const auto clamped = clamped_.find(value);
+      std::string from = clamped == clamped_.end() ? value : clamped->second;
       std::string decoded = names_.Fresh(absl::StrCat(value, "_dequantized"));
-      if (produced && output) {
+      if (output && clamped != clamped_.end()) {
+        decoded = value;
+      } else if (produced && output) {
         // The graph's output is what all others read.
         from = names_.Fresh(absl::StrCat(value, "_float"));
         decoded = value;
@@ -437,8 +438,9 @@ class Emitter {
   std::unordered_map<const Node*, Nodes> after_;
   std::unordered_set<const Node*> dropped_;
   std::map<int, Stored> stored_;
-  std::set<std::string> quantized_;        // values that get a Q and a DQ
-  std::set<std::string> integer_results_;  // those of them that integer units produce
+  std::map<std::string, std::string> clamped_;  // what a Relu or Clip gave -> what it read
+  std::set<std::string> quantized_;             // values that get a Q and a DQ
+  std::set<std::string> integer_results_;       // those of them that integer units produce
   std::map<std::string, std::vector<std::string>> dynamic_;  // of an input: q, scale, zero point
   std::map<std::string, Quantizer> quantizers_;
   std::vector<EmittedWeight> emitted_;

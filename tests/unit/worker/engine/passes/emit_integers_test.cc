@@ -183,7 +183,7 @@ TEST(EmitIntegersTest, OthersReadWhatAnIntegerLayerGivesThroughItsIntegers) {
     }
   }
   // A Conv stays an integer one only if its result has no reader but Q.
-  EXPECT_EQ(CountReaders(*out.model.graph, "r"), 1);
+  EXPECT_EQ(CountReaders(*out.model.graph, "t"), 1);
 }
 
 TEST(EmitIntegersTest, AGraphOutputKeepsItsName) {
