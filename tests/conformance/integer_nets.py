@@ -203,5 +203,5 @@ def multilayer_perceptron():
 
 
 NETS = {"residual": residual_net, "residual_constants": lambda: residual_net(as_constants=True), "mobile": mobile_net,
-        "detector": detector, "transformer": transformer, "text_classifier": text_classifier, "spectrogram": spectrogram_net,
+        "silu_detector": detector, "transformer": transformer, "text_classifier": text_classifier, "spectrogram": spectrogram_net,
         "recurrent": recurrent_net, "perceptron": multilayer_perceptron}

@@ -71,7 +71,7 @@ def test_defaults_keep_the_outputs_and_shrink_the_file(name, tmp_path):
     assert len(floats) <= 12, ops
 
 
-@pytest.mark.parametrize("name", ["residual", "detector", "perceptron"])
+@pytest.mark.parametrize("name", ["residual", "silu_detector", "perceptron"])
 def test_layers_are_fused(name, tmp_path):
     model, data = NETS[name]()
     target, _ = compress(model, data(np.random.default_rng(1), 32), tmp_path, keep_float="none", mode="static")
