@@ -24,13 +24,13 @@
 #include <string>
 
 #include "common/digest.h"
+#include "common/formats/array_file.h"
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
 #include "common/report/page.h"
 #include "common/status_macros.h"
 #include "tests/support/metrics_tool.h"
 #include "tests/support/run_tool.h"
-#include "worker/engine/formats/array_file.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
 #include "worker/engine/graph/verifier.h"
