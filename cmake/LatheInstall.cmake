@@ -7,7 +7,7 @@ include(CMakePackageConfigHelpers)
 
 install(TARGETS lathed lathe-worker lathe-job lathe RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
 
-set(LATHE_EXPORTED lathe_common lathe_recipe lathe_report lathe_proto lathe_client lathe_engine)
+set(LATHE_EXPORTED lathe_common lathe_recipe lathe_report lathe_formats lathe_data lathe_proto lathe_client lathe_engine)
 foreach(target ${LATHE_EXPORTED})
   string(REPLACE "lathe_" "" short ${target})
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${short})

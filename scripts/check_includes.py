@@ -16,6 +16,8 @@ ALLOWED = {
     "common/": [],
     "common/recipe/": ["common/"],
     "common/report/": ["common/"],
+    "common/formats/": ["common/"],
+    "common/data/": ["common/", "common/recipe/", "common/formats/"],
     "proto/": ["common/", "common/recipe/"],
     "worker/engine/tensor/": ["common/"],
     "worker/engine/kernels/": ["common/", "worker/engine/tensor/"],
@@ -23,8 +25,7 @@ ALLOWED = {
     "worker/engine/graph/": ["common/", "worker/engine/tensor/"],
     "worker/engine/ops/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/linalg/",
                            "worker/engine/graph/"],
-    "worker/engine/formats/": ["common/", "worker/engine/tensor/"],
-    "worker/engine/data/": ["common/", "common/recipe/", "worker/engine/tensor/", "worker/engine/formats/",
+    "worker/engine/data/": ["common/", "common/recipe/", "common/formats/", "common/data/", "worker/engine/tensor/",
                             "worker/engine/graph/"],
     "worker/engine/passes/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/graph/",
                               "worker/engine/ops/"],
@@ -32,8 +33,7 @@ ALLOWED = {
     "worker/engine/run/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/linalg/",
                            "worker/engine/graph/", "worker/engine/ops/", "worker/engine/passes/"],
     "worker/engine/calibrate/": ["common/", "worker/engine/tensor/", "worker/engine/kernels/", "worker/engine/graph/",
-                                 "worker/engine/formats/", "worker/engine/data/", "worker/engine/ops/",
-                                 "worker/engine/run/"],
+                                 "worker/engine/data/", "worker/engine/ops/", "worker/engine/run/"],
     "worker/engine/methods/": ["common/", "common/recipe/", "worker/engine/tensor/", "worker/engine/kernels/",
                                "worker/engine/linalg/", "worker/engine/graph/", "worker/engine/ops/",
                                "worker/engine/passes/", "worker/engine/data/", "worker/engine/run/",
@@ -43,8 +43,8 @@ ALLOWED = {
                                 "worker/engine/kernels/", "worker/engine/linalg/", "worker/engine/graph/",
                                 "worker/engine/ops/", "worker/engine/run/", "worker/engine/methods/",
                                 "worker/engine/evaluate/metrics/"],
-    "worker/engine/": ["common/", "common/recipe/"] + [ENGINE + r + "/" for r in (
-        "tensor", "kernels", "linalg", "graph", "formats", "data", "ops", "lint", "passes", "run", "calibrate", "methods", "evaluate",
+    "worker/engine/": ["common/", "common/recipe/", "common/data/"] + [ENGINE + r + "/" for r in (
+        "tensor", "kernels", "linalg", "graph", "data", "ops", "lint", "passes", "run", "calibrate", "methods", "evaluate",
         "evaluate/metrics")],
     "worker/ort/": ["common/", "worker/engine/tensor/", "worker/engine/evaluate/"],
     "worker/job/": ["common/", "worker/engine/", "worker/ort/"],
@@ -60,7 +60,8 @@ ALLOWED = {
     "server/": ["common/", "common/recipe/", "proto/", "server/jobs/", "server/store/", "server/blobs/", "server/http/",
                 "server/telemetry/", "server/rpc/"],
     "client/cpp/": ["common/", "proto/"],
-    "client/cli/": ["common/", "common/recipe/", "common/report/", "proto/", "client/cpp/"],
+    "client/cli/": ["common/", "common/recipe/", "common/report/", "common/formats/", "common/data/", "proto/",
+                    "client/cpp/"],
 }
 # Headers that a room must never see.
 FORBIDDEN = {

@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "client/cli/data_check.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/output.h"
 #include "common/limits.h"
@@ -189,6 +190,15 @@ absl::StatusOr<v1::Job> JobFlags::ToJob(RecipeUse use) const {
   }
   for (const std::string& item : data) RETURN_IF_ERROR(ParseDataFlag(item).status());
   return job;
+}
+
+absl::Status JobFlags::CheckData(const std::string& model, const v1::Job& job) const {
+  std::vector<std::string> paths;
+  for (const std::string& item : data) {
+    ASSIGN_OR_RETURN(const DataFlag flag, ParseDataFlag(item));
+    paths.push_back(flag.path);
+  }
+  return cli::CheckData(model, RecipeFromProto(job.recipe()), paths);
 }
 
 absl::Status JobFlags::UploadData(client::Client& client, const Context& context,

@@ -39,6 +39,9 @@ struct JobFlags {
   // The job without its model and datasets; reads and validates the recipe. INVALID_ARGUMENT
   // otherwise.
   absl::StatusOr<v1::Job> ToJob(RecipeUse use = RecipeUse::kCompress) const;
+  // Holds the files of --data against the model, where that is a file too, and the job's recipe
+  // (data_check.h): to be called before anything is sent.
+  absl::Status CheckData(const std::string& model, const v1::Job& job) const;
   // Uploads what --data names and adds it to the job.
   absl::Status UploadData(client::Client& client, const Context& context, v1::Job* job) const;
 };

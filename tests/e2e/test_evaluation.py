@@ -180,12 +180,31 @@ def test_nan_outputs_are_reported_with_the_node_that_made_them(server, tmp_path)
     json.dumps(report, allow_nan=False)
 
 
+@pytest.mark.parametrize("command", ["evaluate", "compress", "submit"])
+@pytest.mark.parametrize("arrays, flags, words", [
+    ({"pixels": np.zeros((4, 63), np.float32)}, [], ["'pixels'", "float32 [batch,64]", "float32 [4,63]", "must be 64, not 63"]),
+    ({"pixels": np.zeros((4, 64), "M8[D]")}, [], ["bad.npz", "pixels"]),
+    ({"pixel": np.zeros((4, 64), np.float32), "more": np.zeros(4, np.float32)}, [], ["'pixel'", "did you mean 'pixels'"]),
+    ({"labels": np.zeros(4, np.int64)}, [], ["no array for the input 'pixels'", "labels"]),
+    ({"pixels": np.zeros((0, 64), np.float32)}, [], ["bad.npz", "no examples"]),
+    ({"pixels": np.zeros((4, 64), np.float32), "labels": np.zeros(3, np.int64)}, [], ["'labels'", "3", "4"]),
+    ({"pixels": np.zeros((4, 64), np.float32)}, ["--evaluate", "output=logit"], ["evaluate.output", "'logit'", "logits"]),
+    ({"pixels": np.zeros((4, 64), np.float32)}, ["--preprocess", "resize=8|8"], ["pixels", "preprocess"]),
+])
+def test_what_headers_tell_is_said_before_there_is_a_job(server, digits_model, tmp_path, command, arrays, flags, words):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    step = [] if command == "evaluate" else ["--step", "fp16"]
+    step += ["-o", tmp_path / "out.onnx"] if command == "compress" else []
+    jobs, models = server.lathe_json("jobs")["jobs"], server.lathe_json("models")
+    run = server.lathe(command, digits_model, "--data", tmp_path / "bad.npz", *step, *flags, check=False)
+    assert run.returncode not in (0, 3), run.stderr
+    for word in words:
+        assert word in run.stderr, run.stderr
+    assert server.lathe_json("jobs")["jobs"] == jobs and server.lathe_json("models") == models, "nothing was sent"
+
+
 @pytest.mark.parametrize("arrays, words", [
-    ({"pixels": np.zeros((4, 63), np.float32)}, ["pixels", "64", "63"]),
-    ({"pixel": np.zeros((4, 64), np.float32), "labels": np.zeros(4, np.int64), "more": np.zeros(4, np.float32)}, ["pixels"]),
     ({"pixels": np.zeros((4, 64), np.float32), "labels": np.full(4, 10)}, ["labels", "10"]),
-    ({"pixels": np.zeros((0, 64), np.float32)}, ["bad.npz", "no examples"]),
-    ({"pixels": np.zeros((4, 64), np.float32), "labels": np.zeros(3, np.int64)}, ["labels", "3", "4"]),
     ({"pixels": np.full((4, 64), np.nan, np.float32)}, ["pixels", "NaN"]),
 ])
 def test_data_that_do_not_fit_fail_the_job_and_say_why(server, digits_model, tmp_path, arrays, words):

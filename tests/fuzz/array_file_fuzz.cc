@@ -6,10 +6,10 @@
 #include <cstdlib>
 #include <string>
 
-#include "worker/engine/formats/array_file.h"
+#include "common/formats/array_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace lathe::engine;
+  using namespace lathe;  // NOLINT
   absl::StatusOr<std::unique_ptr<ArrayFile>> file =
       ArrayFile::Open(ByteSource::OfString(std::string(reinterpret_cast<const char*>(data), size)));
   if (!file.ok()) {

@@ -29,6 +29,7 @@
 #include <string>
 
 #include "common/digest.h"
+#include "common/formats/array_file.h"
 #include "common/recipe/text.h"
 #include "common/recipe/validate.h"
 #include "common/report/page.h"
@@ -38,7 +39,6 @@
 #include "tests/support/run_tool.h"
 #include "worker/engine/data/calibration_data.h"
 #include "worker/engine/data/data_plan.h"
-#include "worker/engine/formats/array_file.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/reader.h"
 #include "worker/engine/graph/verifier.h"

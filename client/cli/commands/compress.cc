@@ -83,6 +83,9 @@ int Print(Context& context, const Flags& flags, const Outcome& outcome) {
 int Run(Context& context, const Flags& flags) {
   absl::StatusOr<v1::Job> job = flags.job.ToJob();
   if (!job.ok()) return context.Fail(job.status());
+  if (const absl::Status fits = flags.job.CheckData(flags.model, *job); !fits.ok()) {
+    return context.Fail(fits);
+  }
   absl::StatusOr<Session> session = Session::Open(context, flags.ort_library);
   if (!session.ok()) return context.Fail(session.status());
   const absl::StatusOr<Outcome> outcome = Compress(context, flags, *std::move(job), *session);

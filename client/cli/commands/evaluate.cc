@@ -73,6 +73,9 @@ int Run(Context& context, const Flags& flags) {
   }
   absl::StatusOr<v1::Job> job = flags.job.ToJob(RecipeUse::kEvaluate);
   if (!job.ok()) return context.Fail(job.status());
+  if (const absl::Status fits = flags.job.CheckData(flags.model, *job); !fits.ok()) {
+    return context.Fail(fits);
+  }
   absl::StatusOr<Session> session = Session::Open(context, flags.ort_library);
   if (!session.ok()) return context.Fail(session.status());
   const absl::StatusOr<Outcome> outcome = Evaluate(context, flags, *std::move(job), *session);

@@ -19,6 +19,9 @@ struct Flags {
 int Run(Context& context, const Flags& flags) {
   absl::StatusOr<v1::Job> job = flags.job.ToJob();
   if (!job.ok()) return context.Fail(job.status());
+  if (const absl::Status fits = flags.job.CheckData(flags.model, *job); !fits.ok()) {
+    return context.Fail(fits);
+  }
   auto client = context.Connect();
   if (!client.ok()) return context.Fail(client.status());
   const absl::StatusOr<std::string> model = ModelArgument(**client, context, flags.model);

@@ -25,23 +25,6 @@ void Store(char* out, int64_t i, T value) {
   std::memcpy(out + i * static_cast<int64_t>(sizeof(T)), &value, sizeof(T));
 }
 
-bool IsInt(DType dtype) {
-  switch (dtype) {
-    case DType::kBool:
-    case DType::kInt8:
-    case DType::kUint8:
-    case DType::kInt16:
-    case DType::kUint16:
-    case DType::kInt32:
-    case DType::kUint32:
-    case DType::kInt64:
-    case DType::kUint64:
-      return true;
-    default:
-      return false;
-  }
-}
-
 // Calls fn(T()) for the C++ type of an integer dtype; booleans are bytes.
 template <typename Fn>
 void WithIntType(DType dtype, const Fn& fn) {
@@ -113,10 +96,6 @@ ConvertError IntsToFloats(const int64_t* in, int64_t count, DType to, char* out)
 
 }  // namespace
 
-bool IsConvertible(DType from, DType to) {
-  return (IsInt(from) && (IsInt(to) || IsFloat(to))) || (IsFloat(from) && IsFloat(to));
-}
-
 ConvertError ToInts(DType from, const char* in, int64_t count, int64_t* out) {
   ConvertError error;
   WithIntType(from, [&](auto zero) {
@@ -133,7 +112,7 @@ ConvertError ToInts(DType from, const char* in, int64_t count, int64_t* out) {
 }
 
 void ToDoublesOrNan(DType from, const char* in, int64_t count, double* out) {
-  if (IsInt(from)) {
+  if (IsInteger(from)) {
     WithIntType(from, [&](auto zero) {
       using T = decltype(zero);
       for (int64_t i = 0; i < count; ++i) out[i] = static_cast<double>(Load<T>(in, i));

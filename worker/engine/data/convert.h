@@ -9,10 +9,6 @@
 
 namespace lathe::engine {
 
-// Whether some values can be converted: from one type to itself, integers and booleans to anything,
-// floats to floats. Whether all can is seen when they are.
-bool IsConvertible(DType from, DType to);
-
 // What stood in the way of a conversion; ok() when nothing did.
 struct ConvertError {
   int64_t index = -1;  // of the first element that cannot be converted

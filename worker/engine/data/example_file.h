@@ -10,19 +10,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/data/match_inputs.h"
+#include "common/formats/array_file.h"
 #include "worker/engine/data/preprocess.h"
-#include "worker/engine/formats/array_file.h"
 #include "worker/engine/graph/model.h"
 
 namespace lathe::engine {
-
-// Keys of a file beside the names of inputs, which come first where a model uses these names.
-inline constexpr char kLabelsKey[] = "labels";
-inline constexpr char kWeightsKey[] = "weights";
-// True boxes, instead of labels.
-inline constexpr char kBoxesKey[] = "boxes";
-inline constexpr char kClassesKey[] = "classes";
-inline constexpr char kBoxCountsKey[] = "box_counts";
 
 // How an array feeds an input.
 struct InputBinding {
@@ -90,10 +83,6 @@ class ExampleFile {
       : name_(std::move(name)), file_(std::move(file)) {}
 
   absl::Status BindInputs(const Preprocess& preprocess, const Model& model);
-  absl::Status BindInput(const ValueInfo& info, int array, const Preprocess& preprocess,
-                         bool only_input,
-                         std::map<std::string, std::pair<int64_t, std::string>>* symbols);
-  absl::Status CheckCounts();
   absl::Status ScanLabels();
   absl::Status ScanBoxes();
   absl::Status ScanWeights();

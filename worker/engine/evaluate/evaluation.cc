@@ -26,6 +26,10 @@ constexpr int kDiagnosisBatches = 1;
 constexpr int64_t kLaneBytes = int64_t{64} << 20;
 
 absl::Status DataError(const absl::Status& status) {
+  // An output that the recipe names, or that its task wants, and the model has not.
+  if (absl::IsNotFound(status) && ReasonOf(status).empty()) {
+    return WithReason(absl::InvalidArgumentError(status.message()), "INVALID_RECIPE");
+  }
   if (status.code() != absl::StatusCode::kInvalidArgument || !ReasonOf(status).empty()) {
     return status;
   }

@@ -72,7 +72,7 @@ struct EvaluationOutcome {
 
 // A model with an operator that the engine cannot run is not an error: the outcome says which node.
 // Errors: INVALID_ARGUMENT with reason INVALID_DATASET (data that do not fit the model or the
-// task), CANCELLED, RESOURCE_EXHAUSTED.
+// task) or INVALID_RECIPE (an output that the model has not), CANCELLED, RESOURCE_EXHAUSTED.
 absl::StatusOr<EvaluationOutcome> RunEvaluation(const EvaluationRequest& request);
 
 }  // namespace lathe::engine

@@ -1,56 +1,16 @@
-// Element types, numbered as in ONNX's TensorProto.DataType (the newest list; Debian's libonnx
-// knows fewer).
+// Element types under the engine's name.
 #ifndef LATHE_WORKER_ENGINE_TENSOR_DTYPE_H_
 #define LATHE_WORKER_ENGINE_TENSOR_DTYPE_H_
 
-#include <cstdint>
-#include <optional>
-
-#include "absl/strings/string_view.h"
+#include "common/dtype.h"
 
 namespace lathe::engine {
 
-// Any int32 may occur in a file; values not named here are carried through untouched.
-enum class DType : int32_t {
-  kUndefined = 0,
-  kFloat = 1,
-  kUint8 = 2,
-  kInt8 = 3,
-  kUint16 = 4,
-  kInt16 = 5,
-  kInt32 = 6,
-  kInt64 = 7,
-  kString = 8,
-  kBool = 9,
-  kFloat16 = 10,
-  kDouble = 11,
-  kUint32 = 12,
-  kUint64 = 13,
-  kComplex64 = 14,
-  kComplex128 = 15,
-  kBfloat16 = 16,
-  kFloat8E4M3FN = 17,
-  kFloat8E4M3FNUZ = 18,
-  kFloat8E5M2 = 19,
-  kFloat8E5M2FNUZ = 20,
-  kUint4 = 21,
-  kInt4 = 22,
-  kFloat4E2M1 = 23,
-  kFloat8E8M0 = 24,
-  kUint2 = 25,
-  kInt2 = 26,
-};
-
-// "float32", "int4", ...; "dtype(99)" is spelled by the caller for unknown ones: this gives
-// "unknown".
-absl::string_view DTypeName(DType dtype);
-// Bits an element takes in raw_data; nullopt for strings and unknown types.
-std::optional<int> DTypeBits(DType dtype);
-// Bytes of `count` elements in raw_data (sub-byte types are packed, the last byte padded); nullopt
-// on overflow or for strings and unknown types.
-std::optional<int64_t> DTypeBytes(DType dtype, int64_t count);
-// float32, float64, float16, bfloat16.
-bool IsFloat(DType dtype);
+using lathe::DType;
+using lathe::DTypeBits;
+using lathe::DTypeBytes;
+using lathe::DTypeName;
+using lathe::IsFloat;
 
 }  // namespace lathe::engine
 

@@ -8,6 +8,13 @@
 namespace lathe::engine {
 namespace {
 
+absl::StatusOr<Transform> MakeTransform(const Preprocess& preprocess, const Shape& row, bool image,
+                                        ImageLayout wanted) {
+  absl::StatusOr<PreprocessShape> shape = ShapeAfter(preprocess, row, image, wanted);
+  if (!shape.ok()) return shape.status();
+  return Transform(preprocess, *std::move(shape));
+}
+
 using ::testing::ElementsAre;
 using ::testing::FloatEq;
 using ::testing::HasSubstr;
@@ -36,9 +43,8 @@ TEST(Preprocess, NothingGivenIsNothingToDo) {
 
 TEST(Preprocess, ScalesAndNormalizesEachChannelAndTurnsTheLayout) {
   // Two pixels of two channels, channels last.
-  const auto transform =
-      Transform::Make(Of("{scale: 0.5, mean: [1, 2], std: [2, 4], layout: NHWC}"), {1, 2, 2}, true,
-                      ImageLayout::kNchw);
+  const auto transform = MakeTransform(Of("{scale: 0.5, mean: [1, 2], std: [2, 4], layout: NHWC}"),
+                                       {1, 2, 2}, true, ImageLayout::kNchw);
   ASSERT_TRUE(transform.ok()) << transform.status();
   EXPECT_THAT(transform->out_shape(), ElementsAre(2, 1, 2));
   // (x / 2 - mean) / std of channel 0: 10, 14; of channel 1: 20, 28.
@@ -46,7 +52,7 @@ TEST(Preprocess, ScalesAndNormalizesEachChannelAndTurnsTheLayout) {
 }
 
 TEST(Preprocess, KeepsTheLayoutThatTheModelWants) {
-  const auto transform = Transform::Make(Of("{layout: NCHW}"), {2, 1, 2}, true, ImageLayout::kNhwc);
+  const auto transform = MakeTransform(Of("{layout: NCHW}"), {2, 1, 2}, true, ImageLayout::kNhwc);
   ASSERT_TRUE(transform.ok());
   EXPECT_THAT(transform->out_shape(), ElementsAre(1, 2, 2));
   EXPECT_THAT(Applied(*transform, {1, 2, 3, 4}), ElementsAre(1, 3, 2, 4));
@@ -54,30 +60,30 @@ TEST(Preprocess, KeepsTheLayoutThatTheModelWants) {
 
 // Two pixels 0 and 8 to four: their centres lie at -0.25 (clamped), 0.25, 0.75 and 1.25 (clamped).
 TEST(Preprocess, ResizesBetweenPixelCentres) {
-  const auto wider = Transform::Make(Of("{resize: [1, 4]}"), {1, 1, 2}, true, ImageLayout::kNchw);
+  const auto wider = MakeTransform(Of("{resize: [1, 4]}"), {1, 1, 2}, true, ImageLayout::kNchw);
   ASSERT_TRUE(wider.ok());
   EXPECT_THAT(Applied(*wider, {0, 8}), Pointwise(FloatEq(), {0, 2, 6, 8}));
-  const auto smaller = Transform::Make(Of("{resize: [1, 1]}"), {1, 2, 2}, true, ImageLayout::kNchw);
+  const auto smaller = MakeTransform(Of("{resize: [1, 1]}"), {1, 2, 2}, true, ImageLayout::kNchw);
   ASSERT_TRUE(smaller.ok());
   EXPECT_THAT(Applied(*smaller, {0, 4, 8, 12}), ElementsAre(6));
 }
 
 TEST(Preprocess, VectorsHaveTheirChannelsLast) {
-  const auto transform = Transform::Make(Of("{mean: [1, 2]}"), {2}, false, ImageLayout::kNchw);
+  const auto transform = MakeTransform(Of("{mean: [1, 2]}"), {2}, false, ImageLayout::kNchw);
   ASSERT_TRUE(transform.ok());
   EXPECT_THAT(Applied(*transform, {5, 5}), ElementsAre(4, 3));
 }
 
 TEST(Preprocess, OneNumberAChannelOrOneForAll) {
-  EXPECT_THAT(std::string(Transform::Make(Of("{mean: [1, 2]}"), {3, 4, 4}, true, ImageLayout::kNchw)
+  EXPECT_THAT(std::string(MakeTransform(Of("{mean: [1, 2]}"), {3, 4, 4}, true, ImageLayout::kNchw)
                               .status()
                               .message()),
               HasSubstr("mean holds 2 numbers, but the data has 3 channels"));
-  EXPECT_FALSE(Transform::Make(Of("{std: [1, 2]}"), {3, 4, 4}, true, ImageLayout::kNchw).ok());
+  EXPECT_FALSE(MakeTransform(Of("{std: [1, 2]}"), {3, 4, 4}, true, ImageLayout::kNchw).ok());
 }
 
 TEST(Preprocess, NaNIsRefused) {
-  const auto transform = Transform::Make(Of("{scale: 2}"), {1}, false, ImageLayout::kNchw);
+  const auto transform = MakeTransform(Of("{scale: 2}"), {1}, false, ImageLayout::kNchw);
   const float nan = std::nanf("");
   float out;
   EXPECT_FALSE(transform

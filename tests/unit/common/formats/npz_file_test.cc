@@ -1,4 +1,4 @@
-#include "worker/engine/formats/npz_file.h"
+#include "common/formats/npz_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include "tests/support/array_files.h"
 #include "tests/support/temp_folder.h"
 
-namespace lathe::engine {
+namespace lathe {
 namespace {
 
 using ::lathe::testing::Deflate;
@@ -304,4 +304,4 @@ TEST(NpzFile, TheChecksumCoversRowsThatWereSkipped) {
 }
 
 }  // namespace
-}  // namespace lathe::engine
+}  // namespace lathe

@@ -1,15 +1,15 @@
 // The directory of a zip file: what members there are and where their bytes lie.
-#ifndef LATHE_WORKER_ENGINE_FORMATS_ZIP_DIRECTORY_H_
-#define LATHE_WORKER_ENGINE_FORMATS_ZIP_DIRECTORY_H_
+#ifndef LATHE_COMMON_FORMATS_ZIP_DIRECTORY_H_
+#define LATHE_COMMON_FORMATS_ZIP_DIRECTORY_H_
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "worker/engine/formats/byte_source.h"
+#include "common/formats/byte_source.h"
 
-namespace lathe::engine {
+namespace lathe {
 
 struct ZipMember {
   std::string name;
@@ -26,6 +26,6 @@ struct ZipMember {
 // the file or over one another, a local header that contradicts the directory.
 absl::StatusOr<std::vector<ZipMember>> ReadZipDirectory(const ByteSource& source);
 
-}  // namespace lathe::engine
+}  // namespace lathe
 
-#endif  // LATHE_WORKER_ENGINE_FORMATS_ZIP_DIRECTORY_H_
+#endif  // LATHE_COMMON_FORMATS_ZIP_DIRECTORY_H_

@@ -1,4 +1,4 @@
-#include "worker/engine/formats/safetensors_file.h"
+#include "common/formats/safetensors_file.h"
 
 #include <algorithm>
 #include <cstring>
@@ -8,11 +8,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/formats/safetensors_header.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
-#include "worker/engine/formats/safetensors_header.h"
 
-namespace lathe::engine {
+namespace lathe {
 namespace {
 
 constexpr int64_t kLengthBytes = 8;
@@ -114,4 +114,4 @@ absl::StatusOr<std::unique_ptr<ArrayFile>> OpenSafetensors(std::unique_ptr<ByteS
   return SafetensorsFile::Open(std::move(source));
 }
 
-}  // namespace lathe::engine
+}  // namespace lathe

@@ -1,14 +1,14 @@
 // The header of a NumPy .npy array.
-#ifndef LATHE_WORKER_ENGINE_FORMATS_NPY_HEADER_H_
-#define LATHE_WORKER_ENGINE_FORMATS_NPY_HEADER_H_
+#ifndef LATHE_COMMON_FORMATS_NPY_HEADER_H_
+#define LATHE_COMMON_FORMATS_NPY_HEADER_H_
 
 #include <cstdint>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "worker/engine/tensor/tensor.h"
+#include "common/dtype.h"
 
-namespace lathe::engine {
+namespace lathe {
 
 struct NpyHeader {
   DType dtype = DType::kUndefined;
@@ -29,6 +29,6 @@ absl::StatusOr<int64_t> NpyHeaderBytes(absl::string_view prefix);
 // their NumPy name (objects, strings, records, dates, complex and extended numbers).
 absl::StatusOr<NpyHeader> ParseNpyHeader(absl::string_view header);
 
-}  // namespace lathe::engine
+}  // namespace lathe
 
-#endif  // LATHE_WORKER_ENGINE_FORMATS_NPY_HEADER_H_
+#endif  // LATHE_COMMON_FORMATS_NPY_HEADER_H_

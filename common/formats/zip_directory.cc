@@ -1,6 +1,6 @@
 // PKWARE's APPNOTE.TXT 6.3.10, of which this reads: 4.3.7 local header, 4.3.12 directory, 4.3.14
 // and 4.3.15 zip64 end record and locator, 4.3.16 end record, 4.5.3 zip64 extra field.
-#include "worker/engine/formats/zip_directory.h"
+#include "common/formats/zip_directory.h"
 
 #include <algorithm>
 #include <cstring>
@@ -12,7 +12,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 
-namespace lathe::engine {
+namespace lathe {
 namespace {
 
 constexpr int64_t kEndBytes = 22;
@@ -219,4 +219,4 @@ absl::StatusOr<std::vector<ZipMember>> ReadZipDirectory(const ByteSource& source
   return members;
 }
 
-}  // namespace lathe::engine
+}  // namespace lathe

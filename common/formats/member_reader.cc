@@ -1,4 +1,4 @@
-#include "worker/engine/formats/member_reader.h"
+#include "common/formats/member_reader.h"
 
 #include <zlib.h>
 
@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 
-namespace lathe::engine {
+namespace lathe {
 namespace {
 
 constexpr int64_t kChunkBytes = 64 << 10;
@@ -229,4 +229,4 @@ std::unique_ptr<MemberReader> MemberReader::Make(const ByteSource* source,
   return std::make_unique<StoredReader>(source, member);
 }
 
-}  // namespace lathe::engine
+}  // namespace lathe

@@ -1,6 +1,6 @@
 // Bytes that are read at a place: a file, or a string in tests and fuzzers.
-#ifndef LATHE_WORKER_ENGINE_FORMATS_BYTE_SOURCE_H_
-#define LATHE_WORKER_ENGINE_FORMATS_BYTE_SOURCE_H_
+#ifndef LATHE_COMMON_FORMATS_BYTE_SOURCE_H_
+#define LATHE_COMMON_FORMATS_BYTE_SOURCE_H_
 
 #include <cstdint>
 #include <memory>
@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace lathe::engine {
+namespace lathe {
 
 // Read with pread rather than mapped: the process's memory stays what the caller gives, however
 // large the file, and a file that somebody shortens meanwhile is an error, not a SIGBUS.
@@ -40,6 +40,6 @@ class ByteSource {
   const int64_t size_;
 };
 
-}  // namespace lathe::engine
+}  // namespace lathe
 
-#endif  // LATHE_WORKER_ENGINE_FORMATS_BYTE_SOURCE_H_
+#endif  // LATHE_COMMON_FORMATS_BYTE_SOURCE_H_

@@ -1,4 +1,4 @@
-#include "worker/engine/formats/npz_file.h"
+#include "common/formats/npz_file.h"
 
 #include <algorithm>
 #include <cstring>
@@ -11,13 +11,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "common/formats/member_reader.h"
+#include "common/formats/npy_header.h"
+#include "common/formats/zip_directory.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
-#include "worker/engine/formats/member_reader.h"
-#include "worker/engine/formats/npy_header.h"
-#include "worker/engine/formats/zip_directory.h"
 
-namespace lathe::engine {
+namespace lathe {
 namespace {
 
 // What is behind one array.
@@ -165,4 +165,4 @@ absl::StatusOr<std::unique_ptr<ArrayFile>> OpenNpz(std::unique_ptr<ByteSource> s
   return NpzFile::Open(std::move(source));
 }
 
-}  // namespace lathe::engine
+}  // namespace lathe

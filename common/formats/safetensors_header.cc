@@ -1,4 +1,4 @@
-#include "worker/engine/formats/safetensors_header.h"
+#include "common/formats/safetensors_header.h"
 
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -7,11 +7,11 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/formats/array_file.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
-#include "worker/engine/formats/array_file.h"
 
-namespace lathe::engine {
+namespace lathe {
 namespace {
 
 constexpr char kMetadata[] = "__metadata__";
@@ -177,4 +177,4 @@ absl::StatusOr<std::vector<SafetensorsEntry>> ParseSafetensorsHeader(absl::strin
   return handler.Take();
 }
 
-}  // namespace lathe::engine
+}  // namespace lathe

@@ -1,7 +1,7 @@
 // numpy.lib.format: "\x93NUMPY", major, minor, the length of the dict (16 bits in version 1, 32
 // bits after), and a Python literal such as {'descr': '<f4', 'fortran_order': False, 'shape': (3,
 // 4), } padded with spaces.
-#include "worker/engine/formats/npy_header.h"
+#include "common/formats/npy_header.h"
 
 #include <cctype>
 #include <cstring>
@@ -15,7 +15,7 @@
 #include "common/limits.h"
 #include "common/status_macros.h"
 
-namespace lathe::engine {
+namespace lathe {
 namespace {
 
 absl::Status Wrong(absl::string_view what) {
@@ -205,4 +205,4 @@ absl::StatusOr<NpyHeader> ParseNpyHeader(absl::string_view header) {
   return out;
 }
 
-}  // namespace lathe::engine
+}  // namespace lathe

@@ -1,15 +1,15 @@
 // The plain bytes of a zip member, from any place on.
-#ifndef LATHE_WORKER_ENGINE_FORMATS_MEMBER_READER_H_
-#define LATHE_WORKER_ENGINE_FORMATS_MEMBER_READER_H_
+#ifndef LATHE_COMMON_FORMATS_MEMBER_READER_H_
+#define LATHE_COMMON_FORMATS_MEMBER_READER_H_
 
 #include <cstdint>
 #include <memory>
 
 #include "absl/status/status.h"
-#include "worker/engine/formats/byte_source.h"
-#include "worker/engine/formats/zip_directory.h"
+#include "common/formats/byte_source.h"
+#include "common/formats/zip_directory.h"
 
-namespace lathe::engine {
+namespace lathe {
 
 // Memory: 128 KiB a member, and for a deflated one up to 32 checkpoints of some 40 KiB, from which
 // it goes on when asked for what lies behind. The checksum covers each byte once, in order: what a
@@ -26,6 +26,6 @@ class MemberReader {
   virtual absl::Status Read(int64_t offset, int64_t count, char* out) = 0;
 };
 
-}  // namespace lathe::engine
+}  // namespace lathe
 
-#endif  // LATHE_WORKER_ENGINE_FORMATS_MEMBER_READER_H_
+#endif  // LATHE_COMMON_FORMATS_MEMBER_READER_H_

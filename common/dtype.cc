@@ -1,10 +1,10 @@
-#include "worker/engine/tensor/dtype.h"
+#include "common/dtype.h"
 
 #include <array>
 
 #include "common/checked.h"
 
-namespace lathe::engine {
+namespace lathe {
 namespace {
 
 struct DTypeRow {
@@ -56,4 +56,25 @@ bool IsFloat(DType dtype) {
          dtype == DType::kBfloat16;
 }
 
-}  // namespace lathe::engine
+bool IsInteger(DType dtype) {
+  switch (dtype) {
+    case DType::kBool:
+    case DType::kInt8:
+    case DType::kUint8:
+    case DType::kInt16:
+    case DType::kUint16:
+    case DType::kInt32:
+    case DType::kUint32:
+    case DType::kInt64:
+    case DType::kUint64:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool IsConvertible(DType from, DType to) {
+  return (IsInteger(from) && (IsInteger(to) || IsFloat(to))) || (IsFloat(from) && IsFloat(to));
+}
+
+}  // namespace lathe

@@ -3,8 +3,8 @@
 // Only headers are read when a file is opened; rows are read as they are asked for, with memory
 // that does not grow with the file. Every size that a file claims is held against the bytes it has,
 // so a caller may allocate what ArrayInfo says.
-#ifndef LATHE_WORKER_ENGINE_FORMATS_ARRAY_FILE_H_
-#define LATHE_WORKER_ENGINE_FORMATS_ARRAY_FILE_H_
+#ifndef LATHE_COMMON_FORMATS_ARRAY_FILE_H_
+#define LATHE_COMMON_FORMATS_ARRAY_FILE_H_
 
 #include <cstdint>
 #include <memory>
@@ -14,10 +14,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "worker/engine/formats/byte_source.h"
-#include "worker/engine/tensor/tensor.h"
+#include "common/dtype.h"
+#include "common/formats/byte_source.h"
 
-namespace lathe::engine {
+namespace lathe {
 
 struct ArrayInfo {
   std::string name;  // for .npz without its ".npy"
@@ -70,6 +70,6 @@ std::string ArrayPrefix(absl::string_view name);
 // Checks a name from a file: not empty, at most limits::kMaxArrayNameBytes, UTF-8 without NUL.
 absl::Status CheckArrayName(absl::string_view name);
 
-}  // namespace lathe::engine
+}  // namespace lathe
 
-#endif  // LATHE_WORKER_ENGINE_FORMATS_ARRAY_FILE_H_
+#endif  // LATHE_COMMON_FORMATS_ARRAY_FILE_H_

@@ -1,4 +1,4 @@
-#include "worker/engine/formats/array_file.h"
+#include "common/formats/array_file.h"
 
 #include <utility>
 
@@ -7,13 +7,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/checked.h"
+#include "common/formats/npz_file.h"
+#include "common/formats/safetensors_file.h"
 #include "common/limits.h"
 #include "common/status_macros.h"
 #include "common/utf8.h"
-#include "worker/engine/formats/npz_file.h"
-#include "worker/engine/formats/safetensors_file.h"
 
-namespace lathe::engine {
+namespace lathe {
 
 absl::StatusOr<std::unique_ptr<ArrayFile>> ArrayFile::Open(const std::string& path) {
   ASSIGN_OR_RETURN(std::unique_ptr<ByteSource> source, ByteSource::OpenFile(path));
@@ -102,4 +102,4 @@ absl::Status CheckArrayName(absl::string_view name) {
   return absl::OkStatus();
 }
 
-}  // namespace lathe::engine
+}  // namespace lathe

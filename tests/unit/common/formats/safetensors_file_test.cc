@@ -1,11 +1,11 @@
-#include "worker/engine/formats/safetensors_file.h"
+#include "common/formats/safetensors_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/support/array_files.h"
 
-namespace lathe::engine {
+namespace lathe {
 namespace {
 
 using ::lathe::testing::AppendRaw;
@@ -131,4 +131,4 @@ TEST(SafetensorsFile, HostileFilesAreRefused) {
 }
 
 }  // namespace
-}  // namespace lathe::engine
+}  // namespace lathe

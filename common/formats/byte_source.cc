@@ -1,4 +1,4 @@
-#include "worker/engine/formats/byte_source.h"
+#include "common/formats/byte_source.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -12,7 +12,7 @@
 #include "common/file_error.h"
 #include "common/status_macros.h"
 
-namespace lathe::engine {
+namespace lathe {
 namespace {
 
 class FileSource : public ByteSource {
@@ -93,4 +93,4 @@ absl::StatusOr<std::string> ByteSource::ReadString(int64_t offset, int64_t count
   return out;
 }
 
-}  // namespace lathe::engine
+}  // namespace lathe

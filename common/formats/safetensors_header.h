@@ -1,6 +1,6 @@
 // The JSON header of a .safetensors file.
-#ifndef LATHE_WORKER_ENGINE_FORMATS_SAFETENSORS_HEADER_H_
-#define LATHE_WORKER_ENGINE_FORMATS_SAFETENSORS_HEADER_H_
+#ifndef LATHE_COMMON_FORMATS_SAFETENSORS_HEADER_H_
+#define LATHE_COMMON_FORMATS_SAFETENSORS_HEADER_H_
 
 #include <cstdint>
 #include <string>
@@ -8,9 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "worker/engine/tensor/tensor.h"
+#include "common/dtype.h"
 
-namespace lathe::engine {
+namespace lathe {
 
 struct SafetensorsEntry {
   std::string name;
@@ -26,6 +26,6 @@ struct SafetensorsEntry {
 // limits::kMaxArrays entries, and types that are not read.
 absl::StatusOr<std::vector<SafetensorsEntry>> ParseSafetensorsHeader(absl::string_view json);
 
-}  // namespace lathe::engine
+}  // namespace lathe
 
-#endif  // LATHE_WORKER_ENGINE_FORMATS_SAFETENSORS_HEADER_H_
+#endif  // LATHE_COMMON_FORMATS_SAFETENSORS_HEADER_H_
