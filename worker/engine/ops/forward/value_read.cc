@@ -25,7 +25,7 @@ int64_t SubByte(const Value& value, int64_t i, int bits, bool is_signed) {
   return is_signed && raw >= (1 << (bits - 1)) ? raw - (1 << bits) : raw;
 }
 
-bool IsInteger(DType dtype) {
+bool IsWholeType(DType dtype) {
   switch (dtype) {
     case DType::kUint8:
     case DType::kInt8:
@@ -128,7 +128,7 @@ int64_t ReadInteger(const Value& value, int64_t i) {
 }
 
 double ReadNumber(const Value& value, int64_t i) {
-  if (IsInteger(value.dtype)) {
+  if (IsWholeType(value.dtype)) {
     if (value.dtype == DType::kUint64) return static_cast<double>(At<uint64_t>(value, i));
     return static_cast<double>(ReadInteger(value, i));
   }
@@ -155,7 +155,7 @@ double ReadNumber(const Value& value, int64_t i) {
 }
 
 std::optional<std::vector<int64_t>> ReadInts(const Value& value) {
-  if (!value.IsTensor() || !IsInteger(value.dtype)) return std::nullopt;
+  if (!value.IsTensor() || !IsWholeType(value.dtype)) return std::nullopt;
   std::vector<int64_t> out(static_cast<size_t>(value.size()));
   for (size_t i = 0; i < out.size(); ++i) out[i] = ReadInteger(value, static_cast<int64_t>(i));
   return out;
@@ -174,7 +174,7 @@ ValueFact FactOfValue(const Value& value) {
   fact.dims = value.dims;
   const int64_t size = value.size();
   if (value.layout != Layout::kPlain) return fact;
-  if (IsInteger(value.dtype) && size <= kMaxFoldedElements) {
+  if (IsWholeType(value.dtype) && size <= kMaxFoldedElements) {
     fact.ints = *ReadInts(value);
     fact.known = true;
   } else if (IsFloat(value.dtype) && size <= kMaxReals) {
