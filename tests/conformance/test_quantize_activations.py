@@ -255,3 +255,17 @@ def test_layers_in_a_branch_keep_float_arithmetic_and_lose_bytes(tmp_path):
     target, _ = compress(model, {"x": rng.standard_normal((16, 64)).astype(np.float32)}, tmp_path)
     assert target.stat().st_size < 0.4 * (tmp_path / "in.onnx").stat().st_size
     assert worst_db(tmp_path / "in.onnx", target, {"x": rng.standard_normal((4, 64)).astype(np.float32)}) > 30
+
+
+def test_a_model_whose_outputs_are_no_floats_gets_weights_alone(tmp_path):
+    net = Net(11)
+    scores = net.op("Gemm", net.op("Relu", net.op("Gemm", "x", net.weight(256, 128), transB=1)), net.weight(64, 256), transB=1)
+    best = net.op("ArgMax", scores, axis=1)
+    model = net.model([("x", TensorProto.FLOAT, ["n", 128])], [scores])
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(best, TensorProto.INT64, ["n", 1]))
+    x = np.random.default_rng(0).standard_normal((24, 128)).astype(np.float32)
+    target, report = compress(model, {"x": x}, tmp_path)
+    assert any("cannot be measured" in note for note in report["notes"])
+    assert not {"QuantizeLinear", "MatMulInteger"} & {n.op_type for n in onnx.load(target).graph.node}
+    assert target.stat().st_size < 0.4 * (tmp_path / "in.onnx").stat().st_size

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/status_macros.h"
+#include "worker/engine/graph/edit.h"
 #include "worker/engine/run/executor.h"
 
 namespace lathe::engine {
@@ -52,6 +53,20 @@ absl::StatusOr<OutputNoise> OutputNoise::Make(const Model& model, const Calibrat
     noise.batches_.push_back(std::move(kept));
   }
   return noise;
+}
+
+int64_t OutputNoise::CandidatesAtOnce(const Model& model, int threads) {
+  constexpr int64_t kLargeModelBytes = int64_t{64} << 20;
+  int64_t bytes = 0;
+  ForEachGraph(model, [&bytes](const Graph& graph) {
+    for (const auto& [name, tensor] : graph.initializers) bytes += tensor.byte_size();
+    for (const auto& node : graph.nodes) {
+      for (const Attribute& attribute : node->attributes) {
+        for (const Tensor& tensor : attribute.tensors) bytes += tensor.byte_size();
+      }
+    }
+  });
+  return bytes > kLargeModelBytes ? 1 : threads;
 }
 
 bool OutputNoise::comparable() const {

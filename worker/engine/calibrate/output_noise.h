@@ -35,6 +35,9 @@ class OutputNoise {
   absl::StatusOr<std::vector<double>> Ratios(const Model& changed, int64_t batches) const;
 
   static constexpr int64_t kMaxKeptBytes = int64_t{256} << 20;
+  // Candidates that may be measured at a time, of a model with so many bytes of constants: each
+  // holds its weights once more, decoded.
+  static int64_t CandidatesAtOnce(const Model& model, int threads);
 
  private:
   struct Kept {

@@ -249,7 +249,7 @@ class Search {
         std::clamp(static_cast<int64_t>(examples / an_example), int64_t{1}, r_.noise->batches());
     std::vector<absl::Status> statuses(tasks.size());
     int64_t done = 0;
-    const auto threads = static_cast<int64_t>(r_.parallel->threads());
+    const int64_t threads = OutputNoise::CandidatesAtOnce(*r_.model, r_.parallel->threads());
     // In waves, so that progress and cancellation are seen to.
     while (done < static_cast<int64_t>(tasks.size())) {
       RETURN_IF_ERROR(CheckCancelled());

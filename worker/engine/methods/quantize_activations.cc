@@ -101,6 +101,12 @@ class ActivationQuantizer {
       return WeightsAlone("the model cannot be run");
     }
     RETURN_IF_ERROR(seen);
+    if (automatic_ && !noise_->comparable()) {
+      Note(
+          "the model has no float output that is not zero, so errors cannot be measured: only "
+          "weights are quantized; keep_float: none takes all layers unmeasured");
+      return WeightsAlone("its error cannot be measured");
+    }
     RETURN_IF_ERROR(ProtectWeights());
     RETURN_IF_ERROR(Choose());
     return Apply();

@@ -82,7 +82,8 @@ absl::StatusOr<std::set<std::string>> FindUnsafeWeights(const StepContext& ctx,
   }
   std::vector<absl::Status> statuses(shares.size());
   const int64_t batches = std::min<int64_t>(noise.batches(), 4);
-  const auto threads = static_cast<size_t>(ctx.parallel.threads());
+  const auto threads =
+      static_cast<size_t>(OutputNoise::CandidatesAtOnce(ctx.model, ctx.parallel.threads()));
   for (size_t done = 0; done < shares.size(); done += threads) {
     if (ctx.cancelled && ctx.cancelled()) return absl::CancelledError("the job was cancelled");
     const size_t wave = std::min(threads, shares.size() - done);
