@@ -28,6 +28,7 @@
 #include "worker/engine/methods/method.h"
 #include "worker/engine/passes/inline_functions.h"
 #include "worker/engine/recipe_fit.h"
+#include "worker/engine/runtime_trial.h"
 
 namespace lathe::engine {
 namespace {
@@ -292,6 +293,14 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
                   [this] { return hooks_.cancelled && hooks_.cancelled(); },
                   record.outcome,
                   data_ == nullptr ? nullptr : data_->calibration()};
+  if (hooks_.runtime && ctx.calibration != nullptr) {
+    ctx.runtime_ratio = [this, &ctx](const Model& candidate) {
+      RuntimeModel original;
+      original.path = (fs::path(request_.input_folder) / request_.main_file).string();
+      original.file_bytes = report_.before.files.file_bytes;
+      return TryInRuntime(candidate, original, *ctx.calibration, request_.scratch_folder, hooks_);
+    };
+  }
   RETURN_IF_ERROR(ModelError(method->apply(ctx)));
   RemoveUnusedConstants(model_);
   const absl::Status valid = VerifyModel(model_);

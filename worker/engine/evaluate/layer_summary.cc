@@ -76,6 +76,14 @@ class Summarizer {
       if (step.outcome.skipped_reason.empty()) done.push_back(&step);
     }
     if (done.empty()) return;
+    if (std::any_of(done.begin(), done.end(),
+                    [](const LayerStep* step) { return step->outcome.rescaled; })) {
+      layer.not_measured =
+          "its weights were rescaled together with what they meet, so they differ from the "
+          "original's by more than their error";
+      if (done.size() == 1) layer.relative_error = done[0]->outcome.relative_error;
+      return;
+    }
     layer.not_measured = measure.not_measured;
     if (!measure.relative_error) return;
     layer.relative_error = measure.relative_error;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/recipe/recipe.h"
 #include "worker/engine/data/calibration_data.h"
 #include "worker/engine/graph/layers.h"
@@ -35,6 +36,9 @@ struct LayerOutcome {
   int64_t bytes_before = 0;       // of the constants that hold the layer's weight
   int64_t bytes_after = 0;        // likewise, scales and zero points included
   std::string skipped_reason;     // non-empty: left alone, and why
+  // Its weights were first rescaled together with what they meet (a normalization folded, inputs
+  // smoothed): the errors above are against the rescaled ones, and none against the file's.
+  bool rescaled = false;
   // Left alone for what it is: whatever its parameters, the step takes no such layer.
   bool not_applicable = false;
 };
@@ -59,6 +63,9 @@ struct StepContext {
   // Examples for steps that use them (CalibrationUse of common/recipe/catalogue.h); nullptr: none
   // were given.
   const CalibrationData* calibration = nullptr;
+  // Empty, or what a candidate's time is of the original's in a configured runtime; nullopt: it
+  // cannot be told.
+  std::function<absl::StatusOr<std::optional<double>>(const Model&)> runtime_ratio = nullptr;
   // Empty, or why this weight is to be left alone beside what the step itself says; "": it is not.
   // For steps that other steps are made of.
   std::function<std::string(const Weight&)> veto = nullptr;

@@ -74,9 +74,12 @@ class ActivationQuantizer {
     {
       const std::vector<Weight> weights = FindWeights(ctx_.model);
       NoteUnmatchedTargets(ctx_, weights);
-      for (const Weight& weight : weights) start_.push_back(NewOutcome(weight));
+      for (const Weight& weight : weights) {
+        start_.push_back(NewOutcome(weight));
+        start_data_[weight.name] = SourceTensor(weight).data.view().data();
+      }
     }
-    Model original = CloneModel(ctx_.model);
+    original_ = CloneModel(ctx_.model);
     if (mode_ != "dynamic" && ctx_.calibration == nullptr) {
       Note(
           "no calibration data were given (--data FILE): ranges of activations are not known, so "
@@ -91,7 +94,7 @@ class ActivationQuantizer {
       FindUnits();
     }
     if (ctx_.calibration == nullptr) return DynamicUnchecked();
-    absl::Status seen = See(original);
+    absl::Status seen = See(original_);
     if (seen.ok() && GetString(ctx_.step, "smooth") == "auto") seen = TrySmoothing();
     if (absl::IsUnimplemented(seen) && mode_ != "static") {
       Note(
@@ -136,6 +139,18 @@ class ActivationQuantizer {
   void FindUnits() {
     weights_ = FindWeights(ctx_.model);
     units_ = FindIntegerUnits(ctx_.model, weights_);
+    rescaled_.clear();
+    for (const Weight& weight : weights_) {
+      const auto start = start_data_.find(weight.name);
+      const char* now = SourceTensor(weight).data.view().data();
+      if (start != start_data_.end() && start->second != now) rescaled_.insert(weight.name);
+    }
+  }
+
+  void MarkRescaled() {
+    for (LayerOutcome& layer : ctx_.outcome.layers) {
+      layer.rescaled = layer.skipped_reason.empty() && rescaled_.count(layer.name) != 0;
+    }
   }
 
   // Everything in integers, as a yardstick; nullopt where nothing can be.
@@ -178,14 +193,32 @@ class ActivationQuantizer {
             absl::StrFormat("%d inputs of matrix products smoothed (%d of them without an "
                             "operator of their own): %.1f dB instead of %.1f with all in integers",
                             smoothed.inputs, smoothed.folded, *smooth_db, *plain_db));
+        plain_ = std::move(plain);
+        plain_seen_ = std::move(seen);
         return absl::OkStatus();
       }
     }
+    Restore(std::move(plain), std::move(seen));
+    return absl::OkStatus();
+  }
+
+  // The model before smoothing. Its units are the same, in the same order.
+  void Restore(Model plain, Collected seen) {
     ctx_.model = std::move(plain);
     seen_ = std::move(seen);
     FindUnits();
     Derive();
-    return absl::OkStatus();
+  }
+
+  // Smoothing is for integer products: without one it is a Mul too many.
+  void UndoIdleSmoothing() {
+    if (!plain_) return;
+    for (size_t u = 0; u < units_.size(); ++u) {
+      const bool product = units_[u].kind == UnitKind::kMatMul || units_[u].kind == UnitKind::kGemm;
+      if (product && chosen_.forms[u] != UnitForm::kFloat) return;
+    }
+    Restore(*std::move(plain_), std::move(plain_seen_));
+    plain_.reset();
   }
 
   void Derive() {
@@ -295,10 +328,11 @@ class ActivationQuantizer {
   }
 
   absl::Status Apply() {
+    UndoIdleSmoothing();
     IntegerPlan plan = planner_->Plan(chosen_.forms);
     double sqnr_db = chosen_.sqnr_db;
-    const bool any = std::any_of(chosen_.forms.begin(), chosen_.forms.end(),
-                                 [](UnitForm form) { return form != UnitForm::kFloat; });
+    bool any = std::any_of(chosen_.forms.begin(), chosen_.forms.end(),
+                           [](UnitForm form) { return form != UnitForm::kFloat; });
     if (any && GetBool(ctx_.step, "bias_correction")) {
       ASSIGN_OR_RETURN(plan.corrections,
                        BiasCorrections(units_, weights_, plan, seen_, ctx_.parallel));
@@ -310,6 +344,18 @@ class ActivationQuantizer {
         Note("biases corrected for the mean error of rounded weights");
       } else {
         plan.corrections.clear();
+      }
+    }
+    if (any && automatic_ && ctx_.runtime_ratio) {
+      ASSIGN_OR_RETURN(const bool faster, FasterInRuntime(plan));
+      if (!faster) {
+        std::fill(chosen_.forms.begin(), chosen_.forms.end(), UnitForm::kFloat);
+        for (std::string& reason : chosen_.reasons) {
+          if (reason.empty()) reason = "integers were slower in ONNX Runtime (measured)";
+        }
+        UndoIdleSmoothing();
+        plan = planner_->Plan(chosen_.forms);
+        any = false;
       }
     }
     RETURN_IF_ERROR(Rewrite(ctx_.model, plan, &ctx_.outcome));
@@ -324,6 +370,19 @@ class ActivationQuantizer {
     }
     Report();
     return absl::OkStatus();
+  }
+
+  // Asks the runtime that the worker was given; true where it cannot tell.
+  absl::StatusOr<bool> FasterInRuntime(const IntegerPlan& plan) {
+    ASSIGN_OR_RETURN(const Model candidate, Build(plan, nullptr));
+    ASSIGN_OR_RETURN(const std::optional<double> ratio, ctx_.runtime_ratio(candidate));
+    if (!ratio) return true;
+    const bool faster = *ratio <= 1;
+    Note(
+        absl::StrFormat("the model with integer layers takes %.2f of the original's time in ONNX "
+                        "Runtime on this worker (measured)%s",
+                        *ratio, faster ? "" : ": all layers stay float"));
+    return faster;
   }
 
   // Data-free: every matrix product, nothing measured.
@@ -358,6 +417,7 @@ class ActivationQuantizer {
         absl::StrAppend(&layer.scheme, ", arithmetic in float: ", why);
       }
     }
+    MarkRescaled();
     return absl::OkStatus();
   }
 
@@ -409,6 +469,7 @@ class ActivationQuantizer {
       layers.push_back(std::move(layer));
     }
     ctx_.outcome.layers = std::move(layers);
+    MarkRescaled();
   }
 
   StepContext& ctx_;
@@ -418,7 +479,12 @@ class ActivationQuantizer {
   bool automatic_ = true;
   std::vector<std::string> keep_float_;
   std::string opset_reason_;
-  std::vector<LayerOutcome> start_;  // every layer, before anything was done
+  Model original_;
+  std::vector<LayerOutcome> start_;                // every layer, before anything was done
+  std::map<std::string, const char*> start_data_;  // of original_'s weights
+  std::set<std::string> rescaled_;                 // layers whose weights are others since
+  std::optional<Model> plain_;                     // before smoothing, where that was kept
+  Collected plain_seen_;
   std::vector<Weight> weights_;
   std::vector<IntegerUnit> units_;
   Collected seen_;

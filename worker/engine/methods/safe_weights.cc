@@ -39,6 +39,7 @@ absl::Status Store(const StepContext& ctx, Model& model, const Veto& veto, Paral
                     ctx.cancelled,
                     outcome == nullptr ? unused : *outcome,
                     nullptr,
+                    nullptr,
                     veto,
                     /*decode_small_tables=*/true};
   RETURN_IF_ERROR(ApplyQuantizeWeights(inner));
