@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "common/digest.h"
@@ -275,32 +276,42 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> LocalBlobStore::BeginUpload(const st
   const std::string path = shared_->UploadPath(digest);
   std::optional<Shared::Paused> paused;
   Shared::Current self{0, std::make_shared<absl::Mutex>()};
-  std::shared_ptr<absl::Mutex> previous;
-  {
+  // Held until the file is open: a successor that truncated it before would be truncated by us.
+  absl::MutexLock opening(self.io.get());
+  while (true) {
+    const std::shared_ptr<absl::Mutex> previous = CurrentIo(digest);
+    std::optional<absl::MutexLock> last_write;
+    if (previous) last_write.emplace(previous.get());
+    // Asked for before taking over: who comes with a wrong offset must not stop the one at work.
+    struct stat info {};
+    const int64_t committed = stat(path.c_str(), &info) == 0 ? info.st_size : 0;
+    if (offset != 0 && offset != committed) {
+      return WithReason(absl::OutOfRangeError(absl::StrCat(
+                            "offset ", offset, " of blob ", digest, ": ", committed,
+                            " bytes are committed; ask QueryUpload and go on from there")),
+                        "WRONG_OFFSET");
+    }
     absl::MutexLock lock(&shared_->mutex);
+    if (const auto it = shared_->current.find(digest);
+        (it == shared_->current.end() ? nullptr : it->second.io) != previous) {
+      continue;  // it finished, or another came first
+    }
     self.id = shared_->next_writer++;
-    Shared::Current& current = shared_->current[digest];
-    previous = std::exchange(current, self).io;
+    shared_->current[digest] = self;
     if (auto it = shared_->paused.find(digest); it != shared_->paused.end()) {
       paused = std::move(it->second);
       shared_->paused.erase(it);
     }
+    break;
   }
-  if (previous) absl::MutexLock wait_for_last_write(previous.get());
-  int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | (offset == 0 ? O_TRUNC : 0), 0600);
-  struct stat info {};
-  if (fd < 0 || fstat(fd, &info) != 0) return DiskError("cannot open", path, errno);
-  if (offset != info.st_size) {
-    close(fd);
+  absl::Cleanup give_up = [this, &digest, &self] {
     absl::MutexLock lock(&shared_->mutex);
-    if (paused && paused->bytes == info.st_size)
-      shared_->paused.insert_or_assign(digest, *std::move(paused));
-    if (shared_->current[digest].id == self.id) shared_->current.erase(digest);
-    return WithReason(absl::OutOfRangeError(absl::StrCat(
-                          "offset ", offset, " of blob ", digest, ": ", info.st_size,
-                          " bytes are committed; ask QueryUpload and go on from there")),
-                      "WRONG_OFFSET");
-  }
+    const auto it = shared_->current.find(digest);
+    if (it != shared_->current.end() && it->second.id == self.id) shared_->current.erase(it);
+  };
+  const int fd =
+      open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | (offset == 0 ? O_TRUNC : 0), 0600);
+  if (fd < 0) return DiskError("cannot open", path, errno);
   Sha256 sha;
   if (offset > 0 && paused && paused->bytes == offset) {
     sha = std::move(paused->sha);
@@ -316,7 +327,14 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> LocalBlobStore::BeginUpload(const st
       at += got;
     }
   }
+  std::move(give_up).Cancel();
   return std::make_unique<Writer>(shared_, digest, size_bytes, self, fd, std::move(sha), offset);
+}
+
+std::shared_ptr<absl::Mutex> LocalBlobStore::CurrentIo(const std::string& digest) const {
+  absl::MutexLock lock(&shared_->mutex);
+  const auto it = shared_->current.find(digest);
+  return it == shared_->current.end() ? nullptr : it->second.io;
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> LocalBlobStore::Open(const std::string& digest) {

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "server/blobs/blob_store.h"
 
 namespace lathe::server {
@@ -36,6 +37,8 @@ class LocalBlobStore : public BlobStore {
   class Writer;
   struct Shared;
   explicit LocalBlobStore(std::shared_ptr<Shared> shared);
+  // The lock under which the newest writer of a digest touches its file; null without a writer.
+  std::shared_ptr<absl::Mutex> CurrentIo(const std::string& digest) const;
   // Shared with writers, which may outlive a store that is being shut down.
   const std::shared_ptr<Shared> shared_;
 };

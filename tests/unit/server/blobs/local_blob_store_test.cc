@@ -161,6 +161,16 @@ TEST_F(LocalBlobStoreTest, ANewWriterTakesOverFromAnAbandonedOne) {
   EXPECT_FALSE(abandoned->Finish().ok());
 }
 
+TEST_F(LocalBlobStoreTest, AWrongOffsetDoesNotStopTheUploadAtWork) {
+  const std::string digest = Sha256Hex("abcdef");
+  auto working = *store_->BeginUpload(digest, 6, 0);
+  ASSERT_TRUE(working->Append("abc").ok());
+  EXPECT_EQ(ReasonOf(store_->BeginUpload(digest, 6, 2).status()), "WRONG_OFFSET");
+  ASSERT_TRUE(working->Append("def").ok());
+  ASSERT_TRUE(working->Finish().ok());
+  EXPECT_EQ(*ReadBlob(*store_, digest, 10), "abcdef");
+}
+
 TEST_F(LocalBlobStoreTest, ManyThreadsUploadingTheSameBlobPublishItOnce) {
   const std::string content = Content(400'000);
   const std::string digest = Sha256Hex(content);
