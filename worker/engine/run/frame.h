@@ -30,9 +30,10 @@ class Machine {
   // outputs. `outer` is the frame around it.
   absl::StatusOr<std::vector<Value>> RunProgram(const Program& program, Frame* outer,
                                                 std::vector<Value> inputs);
+  // One instruction of frame.program: reads and writes the frame's slots.
+  absl::Status RunInstruction(const Instruction& instruction, Frame& frame);
 
  private:
-  absl::Status RunInstruction(const Instruction& instruction, Frame& frame);
   absl::Status Visit();
   absl::StatusOr<std::vector<Value>> RunIf(const Instruction& instruction, Frame& frame,
                                            std::vector<Value> inputs);

@@ -1,0 +1,176 @@
+"""Every backward rule against central differences in float64.
+
+The loss is sum(R * y) over the outputs y of a model of one node, R random. ONNX's reference evaluator computes it in float64;
+its derivative along a direction d is (L(x + h d) - L(x - h d)) / 2h with h = 1e-4 of x's size, whose own error is of the
+order h^2 = 1e-8. The engine's gradient is float32: each of its elements is a sum of n products of size about one, so that its
+rounding is at most about n 2^-24, and along a direction of length one the difference stays under 1e-4 for the sizes here.
+"""
+
+import subprocess
+import json
+import zlib
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from onnx_cases import TOOL, read_outputs, write_inputs
+
+# Name, operator, inputs, attributes. Inputs: a shape (normal numbers), an array, or None. `differentiable` of Case tells
+# which are moved.
+DIRECTIONS = 3
+
+
+class Case:
+    def __init__(self, op, inputs, outputs=1, opset=17, domain="", constants=(), fixed=(), tolerance=1e-4, sample=None,
+                 reference=None, **attributes):
+        self.op, self.inputs, self.outputs, self.opset, self.domain = op, inputs, outputs, opset, domain
+        self.constants, self.fixed, self.tolerance, self.attributes = constants, fixed, tolerance, attributes
+        self.sample = sample or (lambda rng, shape: rng.standard_normal(shape))
+        # Called with float64 arrays instead of ONNX's evaluator, where that has no such operator or is wrong.
+        self.reference = reference
+
+    def label(self):
+        shapes = "-".join("x".join(map(str, i)) if isinstance(i, tuple) else "a" for i in self.inputs)
+        extra = "_".join(f"{k}{v}" for k, v in self.attributes.items())
+        return f"{self.op}[{shapes}]{extra}@{self.opset}".replace(" ", "")[:90]
+
+    def arrays(self):
+        # Seeded by the case, whatever the order of cases.
+        rng = np.random.default_rng(zlib.crc32(self.label().encode()))
+        out = []
+        for value in self.inputs:
+            if value is None or isinstance(value, np.ndarray):
+                out.append(value)
+            else:
+                out.append(np.asarray(self.sample(rng, value), np.float64))
+        return out, rng
+
+    def model(self, arrays, dtype):
+        names = ["" if a is None else f"i{k}" for k, a in enumerate(arrays)]
+        outs = [f"o{k}" for k in range(self.outputs)] if isinstance(self.outputs, int) else self.outputs
+        node = helper.make_node(self.op, names, outs, domain=self.domain, **self.attributes)
+        kinds = {n: dtype if a.dtype.kind == "f" else helper.np_dtype_to_tensor_dtype(a.dtype)
+                 for n, a in zip(names, arrays) if a is not None}
+        fixed = [numpy_helper.from_array(cast(a, dtype), f"i{k}") for k, a in enumerate(arrays) if k in self.constants]
+        held = {t.name for t in fixed}
+        graph = helper.make_graph(
+            [node], "g",
+            [helper.make_tensor_value_info(n, kinds[n], a.shape) for n, a in zip(names, arrays)
+             if a is not None and n not in held],
+            [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in outs if n], fixed)
+        for info in graph.output:
+            info.ClearField("type")
+            info.type.tensor_type.elem_type = TensorProto.UNDEFINED
+        opsets = [helper.make_opsetid("", self.opset)] + ([helper.make_opsetid(self.domain, 1)] if self.domain else [])
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def cast(array, dtype):
+    if array.dtype.kind != "f":
+        return array
+    return array.astype(np.float32 if dtype == TensorProto.FLOAT else np.float64)
+
+
+def evaluate(case, evaluator, arrays):
+    if case.reference is not None:
+        outs = case.reference(*arrays)
+        return list(outs) if isinstance(outs, (tuple, list)) else [outs]
+    given = {f"i{k}": a for k, a in enumerate(arrays) if a is not None and k not in case.constants}
+    return evaluator.run(None, given)
+
+
+def check(case, folder, flags=()):
+    arrays, rng = case.arrays()
+    # What the engine is given is what the differences are taken around.
+    arrays = [a if a is None or a.dtype.kind != "f" else a.astype(np.float32).astype(np.float64) for a in arrays]
+    evaluator = None if case.reference else ReferenceEvaluator(case.model(arrays, TensorProto.DOUBLE))
+    outputs = evaluate(case, evaluator, arrays)
+    names = [f"o{k}" for k in range(case.outputs)] if isinstance(case.outputs, int) else [o for o in case.outputs if o]
+    weights = [rng.standard_normal(np.shape(o)).astype(np.float32) for o in outputs]
+    model = case.model(arrays, TensorProto.FLOAT)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    given = {f"i{k}": (cast(a, TensorProto.FLOAT), None) for k, a in enumerate(arrays)
+             if a is not None and k not in case.constants}
+    given |= {f"grad:{n}": (w, None) for n, w, o in zip(names, weights, outputs) if np.asarray(o).dtype.kind == "f"}
+    write_inputs(folder / "inputs.onnx", given)
+    done = subprocess.run([TOOL, "grad", *flags, str(folder)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["ok"], answer
+    assert not answer["blocked"], answer
+    found = read_outputs(folder / "outputs.onnx")
+    for name, wanted in zip(names, outputs):
+        np.testing.assert_allclose(found["out:" + name], wanted, rtol=2e-4, atol=2e-4, err_msg="forward " + name)
+
+    def loss(moved):
+        return sum(float(np.sum(np.asarray(o, np.float64) * w)) for o, w in zip(evaluate(case, evaluator, moved), weights)
+                   if np.asarray(o).dtype.kind == "f")
+
+    checked = 0
+    for k, array in enumerate(arrays):
+        if array is None or array.dtype.kind != "f" or k in case.constants or k in case.fixed or array.size == 0:
+            continue
+        gradient = found.get(f"i{k}", np.zeros(array.shape)).astype(np.float64)
+        assert gradient.shape == array.shape
+        directions = [rng.standard_normal(array.shape) for _ in range(DIRECTIONS)]
+        for at in rng.integers(0, array.size, 4):  # single elements find errors that a random direction averages out
+            single = np.zeros(array.size)
+            single[at] = 1
+            directions.append(single.reshape(array.shape))
+        for direction in directions:
+            direction = direction / np.linalg.norm(direction)
+            h = 1e-4
+            up, down = ([a if j != k else array + sign * h * direction for j, a in enumerate(arrays)] for sign in (1, -1))
+            numeric = (loss(up) - loss(down)) / (2 * h)
+            analytic = float(np.sum(gradient * direction))
+            scale = max(1.0, abs(numeric), float(np.linalg.norm(gradient)) / np.sqrt(gradient.size))
+            assert abs(analytic - numeric) <= case.tolerance * scale, \
+                f"{case.label()} input {k}: engine {analytic}, differences {numeric}"
+            checked += 1
+    assert checked > 0, "nothing was compared"
+
+
+def away_from_zero(rng, shape):
+    """Kinks at 0 are out of reach of a step."""
+    values = rng.standard_normal(shape)
+    return np.where(np.abs(values) < 0.05, 0.1, values)
+
+
+def positive(rng, shape):
+    return rng.uniform(0.5, 2.0, shape)
+
+
+PRODUCTS = [
+    Case("MatMul", [(3, 4), (4, 5)]),
+    Case("MatMul", [(2, 3, 4), (4, 5)]),
+    Case("MatMul", [(2, 3, 4), (2, 4, 5)]),
+    Case("MatMul", [(2, 1, 3, 4), (5, 4, 2)]),
+    Case("MatMul", [(3, 4), (2, 4, 5)]),
+    Case("MatMul", [(4,), (4, 5)]),
+    Case("MatMul", [(3, 4), (4,)]),
+    Case("MatMul", [(4,), (4,)]),
+    Case("MatMul", [(2, 4), (3, 4, 1)]),
+    Case("Gemm", [(3, 4), (4, 5), (5,)]),
+    Case("Gemm", [(4, 3), (4, 5), (3, 1)], transA=1),
+    Case("Gemm", [(3, 4), (5, 4), (3, 5)], transB=1, alpha=0.5, beta=2.0),
+    Case("Gemm", [(4, 3), (5, 4)], transA=1, transB=1, alpha=1.5),
+]
+ARITHMETIC = [
+    *(Case(op, [a, b], sample=away_from_zero if op == "Div" else None) for op in ("Add", "Sub", "Mul", "Div")
+      for a, b in (((3, 4), (3, 4)), ((3, 4), (4,)), ((2, 1, 4), (3, 1)), ((1,), (2, 3)), ((2, 3), (1, 1)), ((2, 3), ()))),
+    Case("Sum", [(3, 4), (4,), (3, 1)]),
+]
+ACTIVATIONS = [
+    Case("Relu", [(3, 5)], sample=away_from_zero),
+    Case("Sigmoid", [(3, 5)]),
+    Case("Tanh", [(3, 5)]),
+]
+CASES = PRODUCTS + ARITHMETIC + ACTIVATIONS
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{i}-{case.label()}" for i, case in enumerate(CASES)])
+def test_a_rule_agrees_with_central_differences(case, tmp_path):
+    check(case, tmp_path)

@@ -1,0 +1,36 @@
+// Gradients of operators that map each element of input 0 on its own.
+#ifndef LATHE_WORKER_ENGINE_OPS_BACKWARD_MAP_GRAD_H_
+#define LATHE_WORKER_ENGINE_OPS_BACKWARD_MAP_GRAD_H_
+
+#include <cstdint>
+
+#include "common/status_macros.h"
+#include "worker/engine/ops/backward/grad_context.h"
+
+namespace lathe::engine {
+
+// G_x = gradient(G_y, y), element by element.
+template <typename Fn>
+absl::Status EmitFromOutput(GradContext& ctx, Fn gradient) {
+  if (!ctx.Wants(0)) return absl::OkStatus();
+  const float* g = ctx.Grad(0).data();
+  const float* y = ctx.Y(0).data();
+  ASSIGN_OR_RETURN(const std::span<float> out, ctx.EmitInPlace(0, 0));
+  for (size_t i = 0; i < out.size(); ++i) out[i] = gradient(g[i], y[i]);
+  return absl::OkStatus();
+}
+
+// G_x = gradient(G_y, x), element by element.
+template <typename Fn>
+absl::Status EmitFromInput(GradContext& ctx, Fn gradient) {
+  if (!ctx.Wants(0)) return absl::OkStatus();
+  const float* g = ctx.Grad(0).data();
+  const float* x = ctx.X(0).data();
+  ASSIGN_OR_RETURN(const std::span<float> out, ctx.EmitInPlace(0, 0));
+  for (size_t i = 0; i < out.size(); ++i) out[i] = gradient(g[i], x[i]);
+  return absl::OkStatus();
+}
+
+}  // namespace lathe::engine
+
+#endif  // LATHE_WORKER_ENGINE_OPS_BACKWARD_MAP_GRAD_H_
