@@ -164,6 +164,11 @@ def conv_transpose(strides=None, pads=None, dilations=None, output_padding=None,
     return run
 
 
+def apart(rng, shape):
+    """No two elements so near to each other that a step changes which is larger."""
+    return rng.permutation(int(np.prod(shape))).reshape(shape) / 16.0
+
+
 PRODUCTS = [
     Case("MatMul", [(3, 4), (4, 5)]),
     Case("MatMul", [(2, 3, 4), (4, 5)]),
@@ -222,7 +227,31 @@ CONVOLUTIONS = [
     Case("ConvTranspose", [(1, 2, 3, 3, 3), (2, 3, 2, 2, 2), (3,)], strides=[2, 1, 2],
          reference=conv_transpose(strides=(2, 1, 2))),
 ]
-CASES = PRODUCTS + ARITHMETIC + ACTIVATIONS + CONVOLUTIONS
+POOLS = [
+    Case("MaxPool", [(2, 3, 9)], kernel_shape=[3], sample=apart),
+    Case("MaxPool", [(2, 3, 7, 8)], kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1], sample=apart),
+    Case("MaxPool", [(2, 3, 7, 8)], kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1, sample=apart),
+    Case("MaxPool", [(1, 2, 9, 9)], kernel_shape=[3, 2], dilations=[2, 3], sample=apart),
+    Case("MaxPool", [(1, 2, 4, 5, 4)], kernel_shape=[2, 2, 2], strides=[1, 2, 2], sample=apart),
+    Case("MaxPool", [(2, 2, 6, 7)], kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER", sample=apart),
+    Case("MaxPool", [(2, 2, 6, 6)], outputs=2, kernel_shape=[2, 2], strides=[2, 2], sample=apart),
+    Case("AveragePool", [(2, 3, 9)], kernel_shape=[3], strides=[2]),
+    Case("AveragePool", [(2, 3, 7, 8)], kernel_shape=[3, 2], pads=[1, 0, 1, 1]),
+    Case("AveragePool", [(2, 3, 7, 8)], kernel_shape=[3, 2], pads=[1, 0, 1, 1], count_include_pad=1),
+    Case("AveragePool", [(2, 3, 7, 8)], kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1, opset=19),
+    Case("AveragePool", [(2, 3, 8, 8)], kernel_shape=[3, 3], strides=[3, 3], pads=[1, 1, 1, 1], ceil_mode=1,
+         count_include_pad=1, opset=19),
+    Case("AveragePool", [(1, 2, 4, 5, 4)], kernel_shape=[2, 2, 2]),
+    Case("GlobalAveragePool", [(2, 3, 4, 5)]),
+    Case("GlobalAveragePool", [(2, 3, 7)]),
+    Case("GlobalMaxPool", [(2, 3, 4, 5)], sample=apart),
+    Case("LpPool", [(2, 3, 7, 8)], kernel_shape=[3, 2], strides=[2, 2], sample=away_from_zero, opset=18),
+    Case("LpPool", [(2, 3, 8)], kernel_shape=[3], p=3, sample=away_from_zero, opset=18),
+    Case("GlobalLpPool", [(2, 3, 4, 5)], reference=lambda x: np.sqrt((x * x).sum((2, 3), keepdims=True))),
+    Case("GlobalLpPool", [(2, 3, 9)], p=3, sample=away_from_zero,
+         reference=lambda x: (np.abs(x) ** 3).sum(2, keepdims=True) ** (1 / 3)),
+]
+CASES = PRODUCTS + ARITHMETIC + ACTIVATIONS + CONVOLUTIONS + POOLS
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{i}-{case.label()}" for i, case in enumerate(CASES)])

@@ -105,6 +105,25 @@ absl::StatusOr<WindowSpec> TransposedWindowOf(const Node& node, const Shape& in,
   return w;
 }
 
+Shape PoolPadsEnd(const Node& node, const WindowSpec& window) {
+  const size_t axes = window.kernel.size();
+  const std::string auto_pad = node.StringAttribute("auto_pad", "NOTSET");
+  if (auto_pad != "NOTSET" && !auto_pad.empty() && auto_pad != "VALID") return window.pads_end;
+  const Shape pads = node.IntsAttribute("pads");
+  if (pads.size() != 2 * axes || auto_pad == "VALID") return Shape(axes, 0);
+  return Shape(pads.begin() + static_cast<int64_t>(axes), pads.end());
+}
+
+int64_t PaddedCount(const WindowSpec& w, const Shape& pads_end, const Shape& at) {
+  int64_t count = 1;
+  for (size_t i = 0; i < w.kernel.size(); ++i) {
+    const int64_t start = at[i] * w.strides[i] - w.pads_begin[i];
+    const int64_t room = w.in[i] + pads_end[i] - start;
+    count *= std::clamp<int64_t>((room + w.dilations[i] - 1) / w.dilations[i], 0, w.kernel[i]);
+  }
+  return count;
+}
+
 int64_t Volume(const Shape& extents) {
   int64_t volume = 1;
   for (const int64_t extent : extents) volume *= extent;

@@ -34,6 +34,14 @@ absl::StatusOr<WindowSpec> ReadWindowSpec(const Context& ctx, const Shape& in, c
   return window;
 }
 
+// The padding behind the input as a pool's node gives it, which windows that ceil_mode adds may
+// reach past.
+Shape PoolPadsEnd(const Node& node, const WindowSpec& window);
+
+// Elements of the window at `at` that lie inside the input and its padding as the node gives it:
+// what an average that counts the padding divides by.
+int64_t PaddedCount(const WindowSpec& w, const Shape& pads_end, const Shape& at);
+
 // Elements of the spatial axes.
 int64_t Volume(const Shape& extents);
 
