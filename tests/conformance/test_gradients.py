@@ -143,6 +143,32 @@ def positive(rng, shape):
     return rng.uniform(0.5, 2.0, shape)
 
 
+def conv_transpose(strides=None, pads=None, dilations=None, output_padding=None, group=1):
+    """ConvTranspose by its definition: each element of x adds w, scaled, to y at its place; pads are cut off."""
+    def run(x, w, b=None):
+        axes = x.ndim - 2
+        steps, spread = strides or (1,) * axes, dilations or (1,) * axes
+        cut, extra = pads or (0,) * (2 * axes), output_padding or (0,) * axes
+        inner, width = w.shape[0] // group, w.shape[1]
+        full = [(x.shape[2 + a] - 1) * steps[a] + (w.shape[2 + a] - 1) * spread[a] + 1 + extra[a] for a in range(axes)]
+        y = np.zeros((x.shape[0], width * group, *full))
+        for tap in np.ndindex(*w.shape[2:]):
+            at = tuple(slice(tap[a] * spread[a], tap[a] * spread[a] + (x.shape[2 + a] - 1) * steps[a] + 1, steps[a])
+                       for a in range(axes))
+            for g in range(group):
+                mine = slice(g * inner, (g + 1) * inner)
+                y[(slice(None), slice(g * width, (g + 1) * width), *at)] += np.einsum(
+                    "nc...,co->no...", x[:, mine], w[(mine, slice(None), *tap)])
+        y = y[(slice(None), slice(None), *(slice(cut[a], full[a] - cut[axes + a]) for a in range(axes)))]
+        return y if b is None else y + b.reshape(-1, *(1,) * axes)
+    return run
+
+
+def apart(rng, shape):
+    """No two elements so near to each other that a step changes which is larger."""
+    return rng.permutation(int(np.prod(shape))).reshape(shape) / 16.0
+
+
 PRODUCTS = [
     Case("MatMul", [(3, 4), (4, 5)]),
     Case("MatMul", [(2, 3, 4), (4, 5)]),
@@ -168,7 +194,64 @@ ACTIVATIONS = [
     Case("Sigmoid", [(3, 5)]),
     Case("Tanh", [(3, 5)]),
 ]
-CASES = PRODUCTS + ARITHMETIC + ACTIVATIONS
+CONVOLUTIONS = [
+    Case("Conv", [(2, 3, 7), (4, 3, 3), (4,)]),
+    Case("Conv", [(2, 3, 6, 7), (4, 3, 3, 3), (4,)]),
+    Case("Conv", [(2, 3, 6, 7), (4, 3, 3, 3)], pads=[1, 0, 2, 1], strides=[2, 1]),
+    Case("Conv", [(1, 2, 9, 8), (3, 2, 3, 2), (3,)], dilations=[2, 3], pads=[2, 1, 0, 1]),
+    Case("Conv", [(2, 4, 5, 5), (6, 2, 3, 3), (6,)], group=2, pads=[1, 1, 1, 1]),
+    Case("Conv", [(2, 3, 5, 5), (6, 1, 3, 3), (6,)], group=3, pads=[1, 1, 1, 1]),
+    Case("Conv", [(1, 2, 4, 5, 4), (3, 2, 2, 3, 2), (3,)], strides=[1, 2, 1], pads=[0, 1, 1, 1, 0, 0]),
+    Case("Conv", [(2, 2, 5, 6), (3, 2, 3, 3)], auto_pad="SAME_UPPER", strides=[2, 2]),
+    Case("Conv", [(2, 2, 5, 6), (3, 2, 2, 2)], auto_pad="SAME_LOWER"),
+    # Blocked layouts: channels that fill one, padded ones, the first layer's few, depthwise, strides, 1 x 1.
+    Case("Conv", [(2, 16, 6, 7), (32, 16, 3, 3), (32,)], pads=[1, 1, 1, 1]),
+    Case("Conv", [(2, 16, 7, 7), (32, 16, 3, 3), (32,)], pads=[1, 1, 1, 1], strides=[2, 2]),
+    Case("Conv", [(2, 20, 5, 5), (18, 20, 3, 3), (18,)], pads=[1, 1, 1, 1]),
+    Case("Conv", [(2, 3, 8, 8), (16, 3, 3, 3), (16,)], pads=[1, 1, 1, 1]),
+    Case("Conv", [(2, 1, 8, 8), (16, 1, 3, 3), (16,)], pads=[1, 1, 1, 1]),
+    Case("Conv", [(2, 32, 5, 5), (32, 1, 3, 3), (32,)], group=32, pads=[1, 1, 1, 1]),
+    Case("Conv", [(2, 32, 6, 6), (16, 32, 1, 1), (16,)], strides=[2, 2]),
+    Case("Conv", [(2, 32, 4, 4), (32, 16, 3, 3)], group=2, pads=[1, 1, 1, 1]),
+    Case("Conv", [(2, 16, 9), (16, 16, 3), (16,)], pads=[2, 2], dilations=[2]),
+    Case("ConvTranspose", [(2, 3, 5), (3, 4, 3), (4,)], reference=conv_transpose()),
+    Case("ConvTranspose", [(2, 3, 4, 5), (3, 4, 3, 3), (4,)], reference=conv_transpose()),
+    Case("ConvTranspose", [(2, 3, 4, 5), (3, 4, 3, 3), (4,)], strides=[2, 3], pads=[1, 0, 0, 2], output_padding=[1, 0],
+         reference=conv_transpose(strides=(2, 3), pads=(1, 0, 0, 2), output_padding=(1, 0))),
+    Case("ConvTranspose", [(2, 3, 4, 4), (3, 2, 2, 2)], strides=[3, 3], output_padding=[2, 1],
+         reference=conv_transpose(strides=(3, 3), output_padding=(2, 1))),  # the last positions are reached by nothing
+    Case("ConvTranspose", [(1, 4, 3, 4), (4, 3, 3, 2), (6,)], group=2, dilations=[2, 1],
+         reference=conv_transpose(dilations=(2, 1), group=2)),
+    Case("ConvTranspose", [(2, 16, 4, 5), (16, 16, 4, 4), (16,)], strides=[2, 2], pads=[1, 1, 1, 1],
+         reference=conv_transpose(strides=(2, 2), pads=(1, 1, 1, 1))),
+    Case("ConvTranspose", [(1, 2, 3, 3, 3), (2, 3, 2, 2, 2), (3,)], strides=[2, 1, 2],
+         reference=conv_transpose(strides=(2, 1, 2))),
+]
+POOLS = [
+    Case("MaxPool", [(2, 3, 9)], kernel_shape=[3], sample=apart),
+    Case("MaxPool", [(2, 3, 7, 8)], kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1], sample=apart),
+    Case("MaxPool", [(2, 3, 7, 8)], kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1, sample=apart),
+    Case("MaxPool", [(1, 2, 9, 9)], kernel_shape=[3, 2], dilations=[2, 3], sample=apart),
+    Case("MaxPool", [(1, 2, 4, 5, 4)], kernel_shape=[2, 2, 2], strides=[1, 2, 2], sample=apart),
+    Case("MaxPool", [(2, 2, 6, 7)], kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER", sample=apart),
+    Case("MaxPool", [(2, 2, 6, 6)], outputs=2, kernel_shape=[2, 2], strides=[2, 2], sample=apart),
+    Case("AveragePool", [(2, 3, 9)], kernel_shape=[3], strides=[2]),
+    Case("AveragePool", [(2, 3, 7, 8)], kernel_shape=[3, 2], pads=[1, 0, 1, 1]),
+    Case("AveragePool", [(2, 3, 7, 8)], kernel_shape=[3, 2], pads=[1, 0, 1, 1], count_include_pad=1),
+    Case("AveragePool", [(2, 3, 7, 8)], kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1, opset=19),
+    Case("AveragePool", [(2, 3, 8, 8)], kernel_shape=[3, 3], strides=[3, 3], pads=[1, 1, 1, 1], ceil_mode=1,
+         count_include_pad=1, opset=19),
+    Case("AveragePool", [(1, 2, 4, 5, 4)], kernel_shape=[2, 2, 2]),
+    Case("GlobalAveragePool", [(2, 3, 4, 5)]),
+    Case("GlobalAveragePool", [(2, 3, 7)]),
+    Case("GlobalMaxPool", [(2, 3, 4, 5)], sample=apart),
+    Case("LpPool", [(2, 3, 7, 8)], kernel_shape=[3, 2], strides=[2, 2], sample=away_from_zero, opset=18),
+    Case("LpPool", [(2, 3, 8)], kernel_shape=[3], p=3, sample=away_from_zero, opset=18),
+    Case("GlobalLpPool", [(2, 3, 4, 5)], reference=lambda x: np.sqrt((x * x).sum((2, 3), keepdims=True))),
+    Case("GlobalLpPool", [(2, 3, 9)], p=3, sample=away_from_zero,
+         reference=lambda x: (np.abs(x) ** 3).sum(2, keepdims=True) ** (1 / 3)),
+]
+CASES = PRODUCTS + ARITHMETIC + ACTIVATIONS + CONVOLUTIONS + POOLS
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{i}-{case.label()}" for i, case in enumerate(CASES)])

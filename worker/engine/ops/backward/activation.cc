@@ -22,9 +22,9 @@ absl::Status TanhGrad(GradContext& ctx) {
 }
 
 constexpr OpBackward kTable[] = {
-    {"", "Relu", ReluGrad, kReadsNothing, 1},
-    {"", "Sigmoid", SigmoidGrad, kReadsNothing, 1},
-    {"", "Tanh", TanhGrad, kReadsNothing, 1},
+    {"", "Relu", ReluGrad, kReadsNothing, 1, kTakesBlockedValues},
+    {"", "Sigmoid", SigmoidGrad, kReadsNothing, 1, kTakesBlockedValues},
+    {"", "Tanh", TanhGrad, kReadsNothing, 1, kTakesBlockedValues},
 };
 
 }  // namespace

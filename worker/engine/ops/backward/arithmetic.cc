@@ -25,7 +25,11 @@ absl::Status PassSummed(GradContext& ctx, size_t i, bool negated) {
   return absl::OkStatus();
 }
 
+// Where every operand has the sum's shape, gradients pass in any layout.
 absl::Status AddGrad(GradContext& ctx) {
+  bool alike = true;
+  for (size_t i = 0; i < ctx.input_count(); ++i) alike &= ctx.Dims(i) == ctx.Out(0).dims;
+  if (!alike) RETURN_IF_ERROR(ctx.MakePlain());
   for (size_t i = 0; i < ctx.input_count(); ++i) RETURN_IF_ERROR(PassSummed(ctx, i, false));
   return absl::OkStatus();
 }
@@ -49,8 +53,11 @@ absl::Status DivGrad(GradContext& ctx) {
 }
 
 constexpr OpBackward kTable[] = {
-    {"", "Add", AddGrad},       {"", "Sum", AddGrad},       {"", "Sub", SubGrad},
-    {"", "Mul", MulGrad, 0b11}, {"", "Div", DivGrad, 0b11},
+    {"", "Add", AddGrad, kReadsNothing, kReadsNothing, kTakesBlockedValues},
+    {"", "Div", DivGrad, 0b11},
+    {"", "Mul", MulGrad, 0b11},
+    {"", "Sub", SubGrad},
+    {"", "Sum", AddGrad, kReadsNothing, kReadsNothing, kTakesBlockedValues},
 };
 
 }  // namespace

@@ -28,7 +28,8 @@ enum BackwardFlags : unsigned {
   // QuantizeLinear, whose rounding counts as the identity (straight-through estimation, Bengio,
   // Leonard and Courville 2013, section 4).
   kThroughIntegers = 1,
-  // Takes inputs and outputs in a blocked layout; otherwise they come plain.
+  // Takes inputs, outputs and gradients in a blocked layout, each as it lies; otherwise they come
+  // plain. GradContext::Align helps.
   kTakesBlockedValues = 2,
 };
 
@@ -52,6 +53,9 @@ std::span<const OpBackward* const> AllBackwards();
 std::span<const OpBackward> ProductBackwards();     // product.cc: MatMul, Gemm
 std::span<const OpBackward> ArithmeticBackwards();  // arithmetic.cc: Add, Sub, Mul, Div, Pow, ...
 std::span<const OpBackward> ActivationBackwards();  // activation.cc: Relu, Gelu, Sigmoid, ...
+std::span<const OpBackward> ConvBackwards();        // conv.cc: Conv, ConvTranspose
+std::span<const OpBackward> PoolBackwards();        // pool.cc: MaxPool, GlobalAveragePool, ...
+std::span<const OpBackward> RecurrentBackwards();   // recurrent.cc: LSTM, GRU, RNN
 
 }  // namespace lathe::engine
 

@@ -9,10 +9,12 @@
 
 namespace lathe::engine {
 
-// G_x = gradient(G_y, y), element by element.
+// G_x = gradient(G_y, y), element by element. For operators that take blocked values gradient(0, 0)
+// must be 0.
 template <typename Fn>
 absl::Status EmitFromOutput(GradContext& ctx, Fn gradient) {
   if (!ctx.Wants(0)) return absl::OkStatus();
+  RETURN_IF_ERROR(ctx.Align());
   const float* g = ctx.Grad(0).data();
   const float* y = ctx.Y(0).data();
   ASSIGN_OR_RETURN(const std::span<float> out, ctx.EmitInPlace(0, 0));
@@ -20,10 +22,11 @@ absl::Status EmitFromOutput(GradContext& ctx, Fn gradient) {
   return absl::OkStatus();
 }
 
-// G_x = gradient(G_y, x), element by element.
+// G_x = gradient(G_y, x), element by element. Likewise.
 template <typename Fn>
 absl::Status EmitFromInput(GradContext& ctx, Fn gradient) {
   if (!ctx.Wants(0)) return absl::OkStatus();
+  RETURN_IF_ERROR(ctx.Align());
   const float* g = ctx.Grad(0).data();
   const float* x = ctx.X(0).data();
   ASSIGN_OR_RETURN(const std::span<float> out, ctx.EmitInPlace(0, 0));
