@@ -11,9 +11,8 @@ namespace {
 
 using Table = std::span<const OpBackward> (*)();
 constexpr Table kTables[] = {
-    ProductBackwards,
-    ArithmeticBackwards,
-    ActivationBackwards,
+    ProductBackwards, ArithmeticBackwards, UnaryBackwards,  ActivationBackwards, ReductionBackwards,
+    LayoutBackwards,  PieceBackwards,      GatherBackwards, NoGradientBackwards,
 };
 
 }  // namespace
