@@ -269,7 +269,8 @@ absl::Status CompressRun::PrepareTraining() {
   training_.emplace();
   training_->train = data_->train();
   training_->original = &original_;
-  training_->output = GetString(SectionOf(report_.recipe, "evaluate"), "output");
+  const Step section = SectionOf(report_.recipe, "evaluate");
+  if (IsGiven(section, "output")) training_->output = GetString(section, "output");
   return absl::OkStatus();
 }
 
