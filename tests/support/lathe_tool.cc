@@ -8,6 +8,7 @@
 //                                       graph's values, and the cost of a run
 //   lathe_test_tool run ...             runs models: run_tool.h
 //   lathe_test_tool grad ...            gradients of models: grad_tool.h
+//   lathe_test_tool backwards           which operators gradients pass through: grad_tool.h
 //   lathe_test_tool arrays IN ROWS      one JSON object an array of an .npz or .safetensors,
 //                                       ROWS rows at a time
 //   lathe_test_tool metrics FOLDER      FOLDER/spec.json and the arrays that it names; the report's
@@ -276,6 +277,10 @@ absl::Status Run(const std::vector<std::string>& args) {
   if (command == "inline" && args.size() == 3) return Inline(args[1], args[2]);
   if (command == "shapes" && args.size() >= 2) return Shapes(args);
   if (command == "run" && args.size() >= 2) return RunModels({args.begin() + 1, args.end()});
+  if (command == "backwards" && args.size() == 1) {
+    PrintBackwards();
+    return absl::OkStatus();
+  }
   if (command == "grad" && args.size() >= 2) {
     return DifferentiateModels({args.begin() + 1, args.end()});
   }
@@ -297,7 +302,8 @@ absl::Status Run(const std::vector<std::string>& args) {
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
       "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS [DATA]] | arrays IN ROWS | run "
       "[--reference] "
-      "[--plain] FOLDER... | grad [--reference] FOLDER... | ort LIBRARY [FLAGS] FOLDER... "
+      "[--plain] FOLDER... | grad [--reference] FOLDER... | backwards | ort LIBRARY [FLAGS] "
+      "FOLDER... "
       "| lint IN | fusion IN OPTIMIZED | page FILE.json");
 }
 
