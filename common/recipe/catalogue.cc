@@ -38,6 +38,12 @@ MethodSpec PruneWeights() {
                 "How the result is stored: dense, or as ONNX sparse initializers where smaller.",
             .choices = {"dense", "sparse"},
             .default_value = std::string("dense")},
+           {.name = "schedule",
+            .type = ParamType::kString,
+            .description = "once: now; cubic: little by little while the fine_tune or distill that "
+                           "follows trains.",
+            .choices = {"once", "cubic"},
+            .default_value = std::string("once")},
            Targets(),
            Skip()},
       .exclusive = {{.names = {"sparsity", "threshold"}, .required = true}},
@@ -149,7 +155,7 @@ const ParamSpec* MethodSpec::Find(absl::string_view param) const {
 
 std::span<const MethodSpec> Catalogue() {
   static const std::vector<MethodSpec>* methods = new std::vector<MethodSpec>{
-      PruneWeights(), LowRank(), QuantizeWeights(), QuantizeActivations(), Fp16()};
+      PruneWeights(), LowRank(), QuantizeWeights(), QuantizeActivations(), Fp16(), FineTune(), Distill()};
   return *methods;
 }
 

@@ -13,6 +13,10 @@ ParamSpec Skip();
 MethodSpec QuantizeWeights();
 MethodSpec QuantizeActivations();
 
+// training_specs.cc
+MethodSpec FineTune();
+MethodSpec Distill();
+
 }  // namespace lathe
 
 #endif  // LATHE_COMMON_RECIPE_METHOD_SPECS_H_

@@ -6,8 +6,9 @@ order h^2 = 1e-8. The engine's gradient is float32: each of its elements is a su
 rounding is at most about n 2^-24, and along a direction of length one the difference stays under 1e-4 for the sizes here.
 """
 
-import subprocess
 import json
+import math
+import subprocess
 import zlib
 
 import numpy as np
@@ -204,15 +205,106 @@ PRODUCTS = [
     Case("Gemm", [(3, 4), (5, 4), (3, 5)], transB=1, alpha=0.5, beta=2.0),
     Case("Gemm", [(4, 3), (5, 4)], transA=1, transB=1, alpha=1.5),
 ]
+BROADCASTS = (((3, 4), (3, 4)), ((3, 4), (4,)), ((2, 1, 4), (3, 1)), ((1,), (2, 3)), ((2, 3), (1, 1)), ((2, 3), ()))
 ARITHMETIC = [
     *(Case(op, [a, b], sample=away_from_zero if op == "Div" else None) for op in ("Add", "Sub", "Mul", "Div")
-      for a, b in (((3, 4), (3, 4)), ((3, 4), (4,)), ((2, 1, 4), (3, 1)), ((1,), (2, 3)), ((2, 3), (1, 1)), ((2, 3), ()))),
+      for a, b in BROADCASTS),
     Case("Sum", [(3, 4), (4,), (3, 1)]),
+    Case("Mean", [(3, 4), (4,), (3, 1)]),
+    Case("Mean", [(3, 4)]),
+    *(Case("Pow", [a, b], sample=positive) for a, b in BROADCASTS),
+    *(Case("Pow", [(3, 4), np.array(e)], sample=positive, fixed=(1,)) for e in (2.0, 3.0, 0.5, -1.0, 0.0)),
+    Case("Pow", [(3, 4), np.array([2, 3, 0, 1])], sample=away_from_zero),
+    Case("Pow", [(3, 4), np.array([2.0])], sample=away_from_zero, constants=(1,)),
+    *(Case(op, [a, b], opset=opset) for op in ("Max", "Min") for a, b in BROADCASTS for opset in (8, 17)),
+    *(Case(op, [(3, 4), (4,), (2, 1, 1)]) for op in ("Max", "Min")),
+    *(Case(op, [(3, 4)]) for op in ("Max", "Min")),
+    *(Case("Where", [np.array([[True, False, True], [False, False, True]]), a, b])
+      for a, b in (((2, 3), (2, 3)), ((3,), (2, 1)), ((), (4, 2, 3)))),
+    Case("Where", [np.array([[True], [False]]), (3,), (2, 3)]),
 ]
+
+
+def inside(rng, shape):
+    return rng.uniform(-0.9, 0.9, shape)
+
+
+ERF = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def above_one(rng, shape):
+    return rng.uniform(1.2, 3.0, shape)
+
+
+UNARY = [
+    *(Case(op, [shape], sample=sample) for shape in ((3, 5), (1030,), ()) for op, sample in (
+        ("Abs", away_from_zero), ("Acos", inside), ("Acosh", above_one), ("Asin", inside), ("Asinh", None),
+        ("Atan", None), ("Atanh", inside), ("Cos", None), ("Cosh", None), ("Exp", None), ("Identity", None),
+        ("Log", positive), ("Neg", None), ("Reciprocal", away_from_zero), ("Sin", None), ("Sinh", None), ("Sqrt", positive),
+        ("Tan", inside))),
+    # ONNX's own Erf is one of float32.
+    *(Case("Erf", [shape], reference=ERF) for shape in ((3, 5), (1030,), ())),
+    Case("Cast", [(3, 5)], to=TensorProto.FLOAT, reference=lambda x: x),
+    Case("CastLike", [(3, 5), np.zeros(1)], fixed=(1,)),
+    Case("Dropout", [(3, 5)], opset=6, ratio=0.3, reference=lambda x: x),
+    Case("Dropout", [(3, 5)], opset=10, ratio=0.3, reference=lambda x: x),
+    Case("Dropout", [(3, 5), np.array(0.3)], fixed=(1,), reference=lambda x, r: x),
+    Case("Dropout", [(3, 5), np.array(0.0), np.array(True)], outputs=2, fixed=(1,),
+         reference=lambda x, r, t: (x, np.ones(x.shape, bool))),
+    *(Case("CumSum", [(2, 3, 4), np.array(axis)], exclusive=e, reverse=r)
+      for axis in (0, 1, -1) for e in (0, 1) for r in (0, 1)),
+]
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def away_from_kinks(rng, shape):
+    """Kinks of the piecewise functions here lie at multiples of 1/2."""
+    values = rng.uniform(-4, 4, shape)
+    return np.where(np.abs(2 * values - np.rint(2 * values)) < 0.1, values + 0.1, values)
+
+
+def gelu(x):
+    return x / 2 * (1 + ERF(x / np.sqrt(2)))
+
+
+def gelu_tanh(x):
+    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
 ACTIVATIONS = [
-    Case("Relu", [(3, 5)], sample=away_from_zero),
-    Case("Sigmoid", [(3, 5)]),
-    Case("Tanh", [(3, 5)]),
+    *(Case(op, [shape], sample=sample, opset=opset, **attributes) for shape in ((3, 5), (1030,))
+      for op, sample, opset, attributes in (
+        ("Relu", away_from_zero, 17, {}), ("Sigmoid", None, 17, {}), ("Tanh", None, 17, {}),
+        ("LeakyRelu", away_from_zero, 17, {}), ("LeakyRelu", away_from_zero, 17, {"alpha": -0.3}),
+        ("ThresholdedRelu", away_from_kinks, 17, {}), ("ThresholdedRelu", away_from_kinks, 17, {"alpha": 0.5}),
+        ("Shrink", away_from_kinks, 17, {}), ("Shrink", away_from_kinks, 17, {"lambd": 1.0, "bias": 0.25}),
+        ("Elu", away_from_zero, 17, {}), ("Elu", away_from_zero, 17, {"alpha": 0.3}),
+        ("Selu", away_from_zero, 17, {}), ("Selu", away_from_zero, 17, {"alpha": 1.5, "gamma": 0.7}),
+        ("Celu", away_from_zero, 17, {}), ("Celu", away_from_zero, 17, {"alpha": 2.0}),
+        ("HardSigmoid", away_from_kinks, 17, {}), ("HardSigmoid", away_from_kinks, 17, {"alpha": 0.5, "beta": 0.25}),
+        ("HardSwish", away_from_kinks, 17, {}), ("Softplus", None, 17, {}), ("Softsign", None, 17, {}),
+        ("Mish", None, 18, {}))),
+    *(Case("Swish", [shape], opset=24, alpha=alpha, reference=lambda x, alpha=alpha: x * sigmoid(alpha * x))
+      for shape in ((3, 5), (1030,)) for alpha in (1.0, 1.5)),
+    *(Case("Gelu", [shape], opset=20, approximate=mode, reference=reference)
+      for shape in ((3, 5), (1030,)) for mode, reference in (("none", gelu), ("tanh", gelu_tanh))),
+    Case("Gelu", [(3, 5)], domain="com.microsoft", reference=gelu),
+    Case("QuickGelu", [(3, 5)], domain="com.microsoft", reference=lambda x: x * sigmoid(1.702 * x)),
+    Case("FastGelu", [(3, 5)], domain="com.microsoft", reference=gelu_tanh),
+    Case("FastGelu", [(2, 3, 5), (5,)], domain="com.microsoft", reference=lambda x, b: gelu_tanh(x + b)),
+    Case("BiasGelu", [(2, 3, 700), (700,)], domain="com.microsoft", reference=lambda x, b: gelu(x + b)),
+    *(Case("PRelu", [x, slope], sample=away_from_zero)
+      for x, slope in (((3, 4), (3, 4)), ((2, 3, 4), (3, 1)), ((2, 3), (1,)), ((2, 3), ()))),
+    Case("Clip", [(4, 5)], opset=6, min=-0.6, max=0.7, sample=away_from_kinks,
+         reference=lambda x: np.clip(x, np.float32(-0.6), np.float32(0.7))),
+    Case("Clip", [(4, 5)], opset=6, sample=away_from_kinks, reference=lambda x: x),
+    Case("Clip", [(4, 5), np.array(-0.6), np.array(0.7)], sample=away_from_kinks),
+    Case("Clip", [(4, 5), np.array(-0.6)], sample=away_from_kinks),
+    Case("Clip", [(4, 5), None, np.array(0.7)], sample=away_from_kinks),
+    Case("Clip", [(4, 5), np.array(-0.6), np.array(0.7)], sample=away_from_kinks, constants=(1, 2)),
 ]
 CONVOLUTIONS = [
     Case("Conv", [(2, 3, 7), (4, 3, 3), (4,)]),
@@ -296,7 +388,134 @@ RECURRENT = [
     layer("RNN", 4, 2, 3, 5, activations=["LeakyRelu", "ScaledTanh"], direction="bidirectional"),
     layer("LSTM", 5, 17, 20, 36, states=True),
 ]
-CASES = PRODUCTS + ARITHMETIC + ACTIVATIONS + CONVOLUTIONS + POOLS + RECURRENT
+REDUCED = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
+           "ReduceLogSum", "ReduceLogSumExp")
+
+
+def reduce_sample(op):
+    return positive if op == "ReduceLogSum" else away_from_zero
+
+
+def noop_reference(op):
+    """Without axes each element is reduced alone."""
+    return {"ReduceL1": np.abs, "ReduceL2": np.abs, "ReduceSumSquare": np.square, "ReduceLogSum": np.log}.get(op, lambda x: x)
+
+
+REDUCTIONS = [
+    *(Case(op, [(3, 4, 5)], opset=11, sample=reduce_sample(op), keepdims=keep, axes=axes)
+      for op in REDUCED for axes, keep in (([1], 1), ([0, -1], 0), ([2], 0), ([0], 0), ([0, 1, 2], 1))),
+    *(Case(op, [(3, 4)], opset=11, sample=reduce_sample(op)) for op in REDUCED),
+    *(Case(op, [(3, 4, 5), np.array(axes)], opset=18, sample=reduce_sample(op), keepdims=keep)
+      for op in REDUCED for axes, keep in (([1], 1), ([0, -1], 0), ([-1], 1))),
+    *(Case(op, [(2, 2, 2), np.array([], np.int64)], opset=18, sample=reduce_sample(op), noop_with_empty_axes=noop,
+           reference=None if noop == 0 else lambda x, _, f=noop_reference(op): f(x))
+      for op in REDUCED for noop in (0, 1)),
+    *(Case("ReduceProd", [np.array(x)], keepdims=0, axes=[1], opset=11)
+      for x in ([[2.0, 0.0, 3.0], [1.0, 4.0, 2.0]], [[0.0, 0.0, 3.0], [1.0, 0.0, 2.0]])),
+    Case("ReduceSum", [(3, 1, 5), np.array([1])], opset=13),
+    # Wider than the columns that are summed at a time, and of rows longer than any lane.
+    *(Case(op, [(3, 1100)], opset=13, axes=[0]) for op in ("ReduceMean", "ReduceL2")),
+    *(Case(op, [(3, 1100)], opset=13, axes=[1]) for op in ("ReduceMean", "ReduceL2")),
+]
+
+
+def spaced(rng, shape):
+    """No two elements are so near each other that a step would change their order."""
+    count = int(np.prod(shape))
+    return (rng.permutation(count).reshape(shape) + 1) / count
+
+
+LAYOUTS = [
+    Case("Reshape", [(2, 3, 4), np.array([0, -1])]),
+    Case("Reshape", [(2, 3, 4), np.array([4, 6])], opset=13),
+    Case("Flatten", [(2, 3, 4)], axis=2),
+    Case("Flatten", [(2, 3, 4)], axis=-1),
+    Case("Squeeze", [(2, 1, 4)], opset=11, axes=[1]),
+    Case("Squeeze", [(2, 1, 4), np.array([-2])]),
+    Case("Squeeze", [(1, 4, 1)]),
+    Case("Unsqueeze", [(2, 4)], opset=11, axes=[0, 2]),
+    Case("Unsqueeze", [(2, 4), np.array([0, -1])]),
+    Case("Transpose", [(2, 3, 4)]),
+    Case("Transpose", [(2, 3, 4)], perm=[2, 0, 1]),
+    Case("Transpose", [(2, 1, 4)], perm=[1, 0, 2]),
+    Case("Transpose", [(2, 3, 4, 5)], perm=[0, 2, 1, 3]),
+    *(Case("DepthToSpace", [(2, 12, 2, 3)], blocksize=2, mode=mode) for mode in ("DCR", "CRD")),
+    Case("SpaceToDepth", [(2, 3, 4, 6)], blocksize=2),
+    Case("Expand", [(3, 1), np.array([2, 3, 4])]),
+    Case("Expand", [(3, 4), np.array([1, 1])]),
+    Case("Expand", [(), np.array([2, 2])]),
+    Case("Tile", [(2, 3), np.array([2, 3])]),
+    Case("Tile", [(2, 1, 3), np.array([1, 4, 1])]),
+    *(Case("Concat", [(2, 3, 4), (2, 1, 4), (2, 2, 4)], axis=axis) for axis in (1, -2)),
+    Case("Concat", [(3,)], axis=0),
+    Case("Concat", [(2, 3), (2, 2)], axis=1, constants=(1,)),
+    Case("Split", [(2, 6, 4)], outputs=3, axis=1),
+    Case("Split", [(2, 6, 4)], outputs=2, opset=11, axis=1, split=[2, 4]),
+    Case("Split", [(2, 6), np.array([1, 5])], outputs=2, axis=-1),
+    Case("Split", [(2, 7)], outputs=3, opset=18, axis=-1, num_outputs=3),
+    Case("Split", [(2, 6, 4)], outputs=["o0", "", "o2"], axis=1,
+         reference=lambda x: (x[:, :2], x[:, 4:])),
+    Case("Slice", [(4, 5)], opset=9, starts=[1, 0], ends=[3, -1]),
+    Case("Slice", [(4, 5)], opset=9, starts=[1], ends=[9], axes=[1]),
+    Case("Slice", [(4, 5), np.array([1, 0]), np.array([3, -1])]),
+    Case("Slice", [(4, 5, 3), np.array([4, 0]), np.array([0, 5]), np.array([1, 0]), np.array([-2, 3])]),
+    Case("Slice", [(4, 5), np.array([-1]), np.array([-9]), np.array([-1]), np.array([-1])]),
+    Case("Slice", [(4, 5), np.array([0]), np.array([9]), np.array([0])]),
+    Case("Slice", [(4, 5), np.array([3]), np.array([1]), np.array([0])], reference=lambda x, *_: x[3:1]),
+    Case("Pad", [(3, 4)], opset=10, pads=[1, 2, 0, 1], value=2.5,
+         reference=lambda x: np.pad(x, ((1, 0), (2, 1)), constant_values=2.5)),
+    Case("Pad", [(3, 4), np.array([1, 2, 0, 1]), np.array(0.7)]),
+    Case("Pad", [(3, 4), np.array([1, 2, 0, 1])], constants=(1,)),
+    Case("Pad", [(3, 4), np.array([1, -2, -1, 1]), np.array(0.7)],
+         reference=lambda x, p, v: np.pad(x[:2, 2:], ((1, 0), (0, 1)), constant_values=v)),
+    Case("Pad", [(2, 3, 4), np.array([1, 2]), None, np.array([-1])], opset=18,
+         reference=lambda x, p, v, a: np.pad(x, ((0, 0), (0, 0), (1, 2)))),
+    *(Case("Pad", [(2, 3, 4), np.array([0, 1, 2, 0, 2, 1])], mode=mode) for mode in ("reflect", "edge")),
+    Case("Pad", [(2, 3, 4), np.array([0, 1, 6, 0, 2, 1])], opset=19, mode="wrap"),
+    Case("Pad", [(2, 3, 4)], opset=10, mode="reflect", pads=[0, 1, 2, 0, 2, 1],
+         reference=lambda x: np.pad(x, ((0, 0), (1, 2), (2, 1)), mode="reflect")),
+    Case("CenterCropPad", [(4, 5, 3), np.array([6, 3])], opset=18, axes=[0, 1]),
+]
+
+
+def scattered(data, indices, updates, axis):
+    out = data.copy()
+    np.put_along_axis(out, indices, updates, axis)
+    return out
+
+
+GATHERS = [
+    Case("Gather", [(4, 5), np.array([0, 3, 0, -1])]),
+    Case("Gather", [(4, 5), np.array([[0, 3], [2, -2]])], axis=1),
+    Case("Gather", [(4, 5), np.array(2)], axis=-1),
+    Case("Gather", [(2, 3, 4), np.array([2, 2, 1])], axis=1, constants=(1,)),
+    Case("GatherElements", [(3, 4), np.array([[0, 2, 1, -1], [0, 0, 0, 0]])]),
+    Case("GatherElements", [(3, 4), np.array([[0, 3], [1, 1], [-1, 2]])], axis=1),
+    Case("GatherND", [(2, 3, 4), np.array([[0, 1], [1, -1], [0, 1]])]),
+    Case("GatherND", [(2, 3, 4), np.array([[[2], [0]], [[1], [1]]])], batch_dims=1),
+    Case("Compress", [(3, 4), np.array([True, False, True])], axis=0),
+    Case("Compress", [(3, 4), np.array([False, True, False, True, True])]),
+    Case("OneHot", [np.array([0, 2, -1]), np.array([3]), np.array([0.3, 1.2])], fixed=(0, 1),
+         reference=lambda i, d, v: np.where(np.arange(3) == np.mod(i, 3)[..., None], v[1], v[0])),
+    Case("OneHot", [np.array([[0, 2], [1, 7]]), np.array([3]), np.array([0.3, 1.2])], axis=0, fixed=(0, 1),
+         reference=lambda i, d, v: np.moveaxis(np.where(np.arange(3) == i[..., None], v[1], v[0]), -1, 0)),
+    Case("ReverseSequence", [(4, 3, 2), np.array([2, 4, 1])]),
+    Case("ReverseSequence", [(3, 4), np.array([2, 4, 1])], time_axis=1, batch_axis=0),
+    Case("Scatter", [(3, 4), np.array([[0, 2, 1, 1]]), (1, 4)], opset=10,
+         reference=lambda x, i, u: scattered(x, i, u, 0)),
+    Case("ScatterElements", [(3, 4), np.array([[0, 2, 1, 1]]), (1, 4)]),
+    Case("ScatterElements", [(3, 4), np.array([[0, 2], [1, -1], [3, 0]]), (3, 2)], axis=1),
+    Case("ScatterElements", [(3, 4), np.array([[0, 2, 1, 1], [0, 0, 0, 1]]), (2, 4)], reduction="add", opset=18),
+    Case("ScatterElements", [(3, 4), np.array([[0, 0], [1, -1], [3, 3]]), (3, 2)], axis=1, reduction="add"),
+    Case("ScatterND", [(4, 3), np.array([[2], [0]]), (2, 3)]),
+    Case("ScatterND", [(4, 3), np.array([[2, 1], [0, -1]]), (2,)]),
+    Case("ScatterND", [(4, 3), np.array([[2], [0], [2]]), (3, 3)], reduction="add", opset=18),
+    Case("TopK", [(3, 6), np.array([2])], outputs=2, sample=spaced),
+    Case("TopK", [(3, 6, 2), np.array([4])], outputs=2, sample=spaced, axis=1, largest=0),
+    Case("TopK", [(3, 6)], outputs=2, opset=9, k=3, sample=spaced, reference=lambda x: np.sort(x)[:, :2:-1]),
+    *(Case("Trilu", [(2, 3, 4), np.array(k)], upper=upper) for k in (0, 1, -1) for upper in (0, 1)),
+]
+CASES = PRODUCTS + ARITHMETIC + UNARY + ACTIVATIONS + REDUCTIONS + LAYOUTS + GATHERS + CONVOLUTIONS + POOLS + RECURRENT
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=[f"{i}-{case.label()}" for i, case in enumerate(CONVOLUTIONS)])
@@ -307,3 +526,34 @@ def test_the_reference_backend_agrees_with_central_differences(case, tmp_path):
 @pytest.mark.parametrize("case", CASES, ids=[f"{i}-{case.label()}" for i, case in enumerate(CASES)])
 def test_a_rule_agrees_with_central_differences(case, tmp_path):
     check(case, tmp_path)
+
+
+def gradients_of(folder, op, inputs, **attributes):
+    """Of the sum of output 0."""
+    case = Case(op, [np.asarray(x, np.float64) for x in inputs], **attributes)
+    arrays, _ = case.arrays()
+    (folder / "model.onnx").write_bytes(case.model(arrays, TensorProto.FLOAT).SerializeToString())
+    shape = np.broadcast_shapes(*(a.shape for a in arrays)) if "axes" not in attributes else ()
+    given = {f"i{k}": (cast(a, TensorProto.FLOAT), None) for k, a in enumerate(arrays)}
+    write_inputs(folder / "inputs.onnx", given | {"grad:o0": (np.ones(shape, np.float32), None)})
+    done = subprocess.run([TOOL, "grad", str(folder)], capture_output=True, text=True, check=True, timeout=120)
+    assert json.loads(done.stdout)["ok"], done.stdout
+    found = read_outputs(folder / "outputs.onnx")
+    return [found[f"i{k}"].tolist() for k in range(len(arrays))]
+
+
+@pytest.mark.parametrize("op, inputs, attributes, wanted", [
+    ("Max", [[1, 2], [1, 3], [1, 3]], {}, [[1, 0], [0, 1], [0, 0]]),
+    ("Min", [[1, 2], [1, 1], [1, 1]], {}, [[1, 0], [0, 1], [0, 0]]),
+    ("ReduceMax", [[2, 3, 3, 3]], {"axes": [0], "keepdims": 0}, [[0, 1, 0, 0]]),
+    ("ReduceMin", [[3, 2, 2, 2]], {"axes": [0], "keepdims": 0}, [[0, 1, 0, 0]]),
+    ("Abs", [[-1, 0, 1]], {}, [[-1, 0, 1]]),
+    ("Relu", [[-1, 0, 1]], {}, [[0, 0, 1]]),
+    ("LeakyRelu", [[-1, 0, 1]], {"alpha": 0.5}, [[0.5, 1, 1]]),
+    ("HardSigmoid", [[-1, 1]], {"alpha": 0.5, "beta": 0.5}, [[0.5, 0]]),
+    ("HardSwish", [[-3, 3]], {}, [[-0.5, 1]]),
+    ("Clip", [[-2, -1, 0, 1, 2]], {"opset": 6, "min": -1.0, "max": 1.0}, [[0, 1, 1, 1, 0]]),
+    ("ReduceL2", [[0, 0]], {"axes": [0], "keepdims": 0}, [[0, 0]]),
+], ids=lambda value: value if isinstance(value, str) else None)
+def test_kinks_have_the_derivative_that_the_rule_names(op, inputs, attributes, wanted, tmp_path):
+    assert gradients_of(tmp_path, op, inputs, **{"opset": 13} | attributes) == wanted

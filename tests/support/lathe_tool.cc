@@ -7,6 +7,7 @@
 //   main
 //                                       graph's values, and the cost of a run
 //   lathe_test_tool run ...             runs models: run_tool.h
+//   lathe_test_tool compress ...        whole runs of the engine: compress_tool.h
 //   lathe_test_tool grad ...            gradients of models: grad_tool.h
 //   lathe_test_tool arrays IN ROWS      one JSON object an array of an .npz or .safetensors,
 //                                       ROWS rows at a time
@@ -35,6 +36,7 @@
 #include "common/recipe/validate.h"
 #include "common/report/page.h"
 #include "common/status_macros.h"
+#include "tests/support/compress_tool.h"
 #include "tests/support/grad_tool.h"
 #include "tests/support/metrics_tool.h"
 #include "tests/support/ort_tool.h"
@@ -276,6 +278,9 @@ absl::Status Run(const std::vector<std::string>& args) {
   if (command == "inline" && args.size() == 3) return Inline(args[1], args[2]);
   if (command == "shapes" && args.size() >= 2) return Shapes(args);
   if (command == "run" && args.size() >= 2) return RunModels({args.begin() + 1, args.end()});
+  if (command == "compress" && args.size() >= 4) {
+    return CompressModel({args.begin() + 1, args.end()});
+  }
   if (command == "grad" && args.size() >= 2) {
     return DifferentiateModels({args.begin() + 1, args.end()});
   }
@@ -297,7 +302,7 @@ absl::Status Run(const std::vector<std::string>& args) {
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
       "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS [DATA]] | arrays IN ROWS | run "
       "[--reference] "
-      "[--plain] FOLDER... | grad [--reference] FOLDER... | ort LIBRARY [FLAGS] FOLDER... "
+      "[--plain] FOLDER... | grad [--reference] FOLDER... | compress IN OUT_FOLDER RECIPE DATA... | ort LIBRARY [FLAGS] FOLDER... "
       "| lint IN | fusion IN OPTIMIZED | page FILE.json");
 }
 

@@ -61,11 +61,11 @@ absl::StatusOr<std::unique_ptr<EvaluationData>> EvaluationData::Open(
   const Step section = SectionOf(recipe, "evaluate");
   DataNeeds needs;
   needs.test = GetString(section, "task") != "none";
-  needs.train = false;
+  needs.train = std::any_of(recipe.steps.begin(), recipe.steps.end(), TrainsOnData);
   needs.calibration = std::any_of(recipe.steps.begin(), recipe.steps.end(), [](const Step& step) {
     return CalibrationUse(step) != DataUse::kNone;
   });
-  if (files.empty() || !(needs.test || needs.calibration)) return data;
+  if (files.empty() || !(needs.test || needs.calibration || needs.train)) return data;
   data.reset(new EvaluationData);
   absl::StatusOr<DataPlan> plan = OpenData(files, recipe, model, needs);
   if (!plan.ok()) return DataError(plan.status());
@@ -76,8 +76,8 @@ absl::StatusOr<std::unique_ptr<EvaluationData>> EvaluationData::Open(
   }
   if (!needs.test) return data;
   if (!data->plan_.test) {
-    // A step that calibrates may be all that the data are for.
-    if (data->calibration_) {
+    // A step that calibrates or trains may be all that the data are for.
+    if (data->calibration_ || data->plan_.train) {
       data->warnings_.push_back(
           "none of the datasets serves as test data (--data test=FILE): the models were not "
           "measured on any");

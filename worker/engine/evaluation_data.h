@@ -22,7 +22,7 @@ namespace lathe::engine {
 class EvaluationData {
  public:
   // Opens the datasets that have a path; nullptr when there are none, or nothing uses them: the
-  // recipe says `evaluate: {task: none}` and has no step that calibrates. INVALID_ARGUMENT with
+  // recipe says `evaluate: {task: none}` and has no step that calibrates or trains. INVALID_ARGUMENT with
   // reason INVALID_DATASET.
   static absl::StatusOr<std::unique_ptr<EvaluationData>> Open(
       const std::vector<InputDataset>& datasets, const Recipe& recipe, const Model& model);
@@ -31,6 +31,9 @@ class EvaluationData {
   bool has_test() const { return test_ != nullptr; }
   // For steps that learn from data; nullptr when no step of the recipe does.
   const CalibrationData* calibration() const { return calibration_ ? &*calibration_ : nullptr; }
+
+  // For steps that train; nullptr when no step of the recipe does, or no examples serve it.
+  const DataSplit* train() const { return plan_.train ? &*plan_.train : nullptr; }
 
   // Reads the test split from its start; borrows this.
   absl::StatusOr<NextBatch> Batches() const;

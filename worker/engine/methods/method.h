@@ -15,7 +15,9 @@
 #include "worker/engine/data/calibration_data.h"
 #include "worker/engine/graph/layers.h"
 #include "worker/engine/graph/model.h"
+#include "worker/engine/methods/gradual_pruning.h"
 #include "worker/engine/tensor/parallel.h"
+#include "worker/engine/train/trainer.h"
 
 namespace lathe::engine {
 
@@ -43,9 +45,30 @@ struct LayerOutcome {
   bool not_applicable = false;
 };
 
+// What a step that trains went through.
+struct StepTraining {
+  TrainOutcome outcome;
+  std::string loss;  // "cross_entropy", "distill", ...
+};
+
 struct StepOutcome {
   std::vector<LayerOutcome> layers;
+  std::optional<StepTraining> training;
   std::vector<std::string> notes;  // for the report: an opset lifted, a form chosen, ...
+};
+
+// What steps that train have beside what all have.
+struct TrainingContext {
+  const DataSplit* train = nullptr;  // nullptr: no examples to train on
+  const Model* original = nullptr;   // the model before the recipe
+  const Model* teacher = nullptr;    // given with the job; nullptr: none
+  std::string output;                // that labels speak of; "": the first of floats
+  // Left by a prune_weights that prunes while the next step trains.
+  std::optional<GradualPlan> gradual;
+  // As TrainHooks.
+  std::function<bool()> checkpoint_due;
+  std::function<absl::Status(std::string)> save_checkpoint;
+  std::string resume;
 };
 
 // Everything a step may touch. The engine owns it all.
@@ -72,6 +95,8 @@ struct StepContext {
   // Likewise: small tables are decoded at load, and not look-up by look-up, which takes less memory
   // and a few microseconds more.
   bool decode_small_tables = false;
+  // nullptr: the recipe has no step that trains.
+  TrainingContext* training = nullptr;
 };
 
 // A method changes ctx.model in place and fills ctx.outcome with one entry for every weight
@@ -92,6 +117,8 @@ absl::Status ApplyLowRank(StepContext& ctx);
 absl::Status ApplyQuantizeWeights(StepContext& ctx);
 absl::Status ApplyQuantizeActivations(StepContext& ctx);
 absl::Status ApplyFp16(StepContext& ctx);
+absl::Status ApplyFineTune(StepContext& ctx);
+absl::Status ApplyDistill(StepContext& ctx);
 
 }  // namespace lathe::engine
 

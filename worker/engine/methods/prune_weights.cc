@@ -12,6 +12,9 @@
 // constant is pruned once, whatever reads it, and keeps its type; the values that stay are not
 // touched.
 //
+// With `schedule: cubic` the step only says what is to be zero; methods/gradual_pruning.h does it
+// while the next step trains.
+//
 // With `storage: sparse` a pruned initializer becomes an ONNX sparse initializer where that is
 // smaller. Runtimes make it dense when they load the model: it saves file bytes, not time.
 #include <algorithm>
@@ -53,6 +56,7 @@ class Pruner {
       if (outcome.skipped_reason.empty()) chosen_.push_back(ctx_.outcome.layers.size());
       ctx_.outcome.layers.push_back(std::move(outcome));
     }
+    if (Is("schedule", "cubic")) return LeaveToTraining();
     const bool global = IsGiven(ctx_.step, "sparsity") && Is("scope", "global");
     RETURN_IF_ERROR(global ? RunGlobal() : RunLayers());
     if (sparse_layers_ > 0) {
@@ -66,6 +70,25 @@ class Pruner {
  private:
   bool Is(const char* param, const char* value) const {
     return GetString(ctx_.step, param) == value;
+  }
+
+  // With `schedule: cubic`: the step that trains next does it.
+  absl::Status LeaveToTraining() {
+    if (ctx_.training == nullptr || !IsGiven(ctx_.step, "sparsity")) {
+      return absl::InvalidArgumentError(
+          "schedule: cubic prunes to a sparsity while the fine_tune or distill after it trains: "
+          "give sparsity, and a step that trains");
+    }
+    GradualPlan plan;
+    plan.sparsity = GetDouble(ctx_.step, "sparsity");
+    plan.global = Is("scope", "global");
+    for (const size_t i : chosen_) {
+      plan.constants.push_back(weights_[i].source_name);
+      ctx_.outcome.layers[i].scheme =
+          absl::StrCat(plan.global ? "" : Percent(plan.sparsity) + " ", "zeros by the training that follows");
+    }
+    ctx_.training->gradual = std::move(plan);
+    return absl::OkStatus();
   }
 
   absl::Status RunLayers() {

@@ -9,6 +9,8 @@ std::span<const Method> MethodTable() {
       {"quantize_weights", ApplyQuantizeWeights},
       {"quantize_activations", ApplyQuantizeActivations},
       {"fp16", ApplyFp16},
+      {"fine_tune", ApplyFineTune},
+      {"distill", ApplyDistill},
   };
   return kMethods;
 }

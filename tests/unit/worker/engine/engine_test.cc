@@ -491,7 +491,7 @@ TEST_F(Engine, InspectTellsWhichMethodsApplyAndWhyNot) {
   EXPECT_GT(summary["energy_by_op"]["MatMul"]["memory_pj"].get<double>(), 0);
   EXPECT_THAT(result->text, HasSubstr("bytes moved"));
   EXPECT_EQ(summary["layers"][0]["methods"], (json{"prune_weights", "low_rank", "quantize_weights",
-                                                   "quantize_activations", "fp16"}));
+                                                   "quantize_activations", "fp16", "fine_tune", "distill"}));
   EXPECT_THAT(summary["layers"][2]["not_applicable"]["low_rank"].get<std::string>(),
               HasSubstr("kernel"));
   EXPECT_THAT(summary["layers"][3]["blocked_reason"].get<std::string>(),

@@ -11,8 +11,9 @@ namespace {
 
 using Table = std::span<const OpBackward> (*)();
 constexpr Table kTables[] = {
-    ProductBackwards, ArithmeticBackwards, ActivationBackwards,
-    ConvBackwards,    PoolBackwards,       RecurrentBackwards,
+    ProductBackwards,    ArithmeticBackwards, UnaryBackwards, ActivationBackwards,
+    ReductionBackwards,  LayoutBackwards,     PieceBackwards, GatherBackwards,
+    NoGradientBackwards, ConvBackwards,       PoolBackwards,  RecurrentBackwards,
 };
 
 }  // namespace

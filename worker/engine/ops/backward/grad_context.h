@@ -117,6 +117,7 @@ class GradContext {
     return static_cast<T&>(**call_.state);
   }
   Backend& backend() { return *call_.backend; }
+  ActivationMemory& memory() { return *call_.memory; }
 
   // INVALID_ARGUMENT with the operator and its inputs; UNIMPLEMENTED for a form that has no rule.
   absl::Status Error(const std::string& what) const;
