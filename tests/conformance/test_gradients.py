@@ -27,12 +27,14 @@ DIRECTIONS = 3
 
 class Case:
     def __init__(self, op, inputs, outputs=1, opset=17, domain="", constants=(), fixed=(), tolerance=1e-4, sample=None,
-                 reference=None, **attributes):
+                 reference=None, loss_of=None, **attributes):
         self.op, self.inputs, self.outputs, self.opset, self.domain = op, inputs, outputs, opset, domain
         self.constants, self.fixed, self.tolerance, self.attributes = constants, fixed, tolerance, attributes
         self.sample = sample or (lambda rng, shape: rng.standard_normal(shape))
         # Called with float64 arrays instead of ONNX's evaluator, where that has no such operator or is wrong.
         self.reference = reference
+        # Outputs that the loss reads; None: all.
+        self.loss_of = loss_of
 
     def label(self):
         shapes = "-".join("x".join(map(str, i)) if isinstance(i, tuple) else "a" for i in self.inputs)
@@ -91,6 +93,7 @@ def check(case, folder, flags=()):
     evaluator = None if case.reference else ReferenceEvaluator(case.model(arrays, TensorProto.DOUBLE))
     outputs = evaluate(case, evaluator, arrays)
     names = [f"o{k}" for k in range(case.outputs)] if isinstance(case.outputs, int) else [o for o in case.outputs if o]
+    names = list(case.loss_of or names)
     weights = [rng.standard_normal(np.shape(o)).astype(np.float32) for o in outputs]
     model = case.model(arrays, TensorProto.FLOAT)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
@@ -515,7 +518,170 @@ GATHERS = [
     Case("TopK", [(3, 6)], outputs=2, opset=9, k=3, sample=spaced, reference=lambda x: np.sort(x)[:, :2:-1]),
     *(Case("Trilu", [(2, 3, 4), np.array(k)], upper=upper) for k in (0, 1, -1) for upper in (0, 1)),
 ]
-CASES = PRODUCTS + ARITHMETIC + UNARY + ACTIVATIONS + REDUCTIONS + LAYOUTS + GATHERS + CONVOLUTIONS + POOLS + RECURRENT
+
+
+def normalized(x, axis, epsilon, centered=True):
+    """Over the axes from `axis` on: the normalized x, its mean and the inverse of its deviation."""
+    axes = tuple(range(axis % x.ndim, x.ndim))
+    mean = x.mean(axes, keepdims=True) if centered else np.zeros(())
+    inverse = 1 / np.sqrt(((x - mean)**2).mean(axes, keepdims=True) + epsilon)
+    return (x - mean) * inverse, mean, inverse
+
+
+def layer_norm(x, scale, bias=0.0, axis=-1, epsilon=1e-5):
+    z, mean, inverse = normalized(x, axis, epsilon)
+    return z * scale + bias, mean, inverse
+
+
+def skip_norm(centered):
+    def run(x, skip, gamma, *more):
+        beta, bias = more if centered else (None, *more)
+        total = x + skip + (0 if bias is None else bias)
+        return normalized(total, -1, 0.1, centered)[0] * gamma + (0 if beta is None else beta), total
+    return run
+
+
+def group_norm(x, scale, bias, groups, per_channel, epsilon=1e-5):
+    z = normalized(x.reshape(x.shape[0], groups, -1), 2, epsilon)[0].reshape(x.shape)
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    each = 1 if per_channel else x.shape[1] // groups
+    return z * np.repeat(scale, each).reshape(shape) + np.repeat(bias, each).reshape(shape)
+
+
+def batch_norm(x, scale, bias, *_, epsilon=1e-5):
+    axes = (0, *range(2, x.ndim))
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    z = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + epsilon)
+    return z * scale.reshape(shape) + bias.reshape(shape)
+
+
+def folded_norm(x, scale, bias, mean, variance, epsilon=1e-5):
+    """Of constant statistics. (ONNX's own of opset 9 trains.)"""
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    scale, bias, mean, variance = (v.reshape(shape) for v in (scale, bias, mean, variance))
+    return (x - mean) / np.sqrt(variance + epsilon) * scale + bias
+
+
+def lp_norm(x, axis, p):
+    return x / np.linalg.norm(x, p, axis, keepdims=True)
+
+
+def lrn(x, size, alpha, beta, bias):
+    out = np.empty_like(x)
+    for c in range(x.shape[1]):
+        low, high = max(0, c - (size - 1) // 2), min(x.shape[1], c + size // 2 + 1)
+        out[:, c] = x[:, c] / (bias + alpha / size * (x[:, low:high]**2).sum(1))**beta
+    return out
+
+
+def shifted_mean(rng, shape):
+    """Vectors of scales and variances are positive; images have means far from zero."""
+    return rng.uniform(0.5, 2.0, shape) if len(shape) == 1 else rng.standard_normal(shape) + 3
+
+
+SOFTMAXES = [
+    *(Case(op, [shape], opset=opset, **axis) for op in ("Softmax", "LogSoftmax") for shape, opset, axis in (
+        ((3, 5), 17, {}), ((2, 3, 40), 17, {}), ((2, 3, 4), 17, {"axis": 1}), ((2, 3, 4), 17, {"axis": 0}), ((6,), 17, {}))),
+    *(Case(op, [(2, 3, 4)], opset=11, axis=axis, reference=lambda x, f=f, a=axis: f(x, a))
+      for op, f in (("Softmax", lambda x, a: flat_softmax(x, a)), ("LogSoftmax", lambda x, a: np.log(flat_softmax(x, a))))
+      for axis in (0, 1, 2, -2)),
+]
+
+
+def flat_softmax(x, axis):
+    rows = x.reshape(int(np.prod(x.shape[:axis])) if axis else 1, -1)
+    e = np.exp(rows - rows.max(1, keepdims=True))
+    return (e / e.sum(1, keepdims=True)).reshape(x.shape)
+
+
+NORMS = [
+    *(Case("LayerNormalization", [x, *factors], axis=axis, reference=lambda *a, axis=axis: layer_norm(*a, axis=axis)[0])
+      for x, axis, factors in (((3, 5), -1, [(5,), (5,)]), ((2, 3, 37), -1, [(37,)]), ((2, 3, 4), 1, [(3, 4), (3, 4)]),
+                               ((2, 3, 4), 0, [(2, 3, 4), (2, 3, 4)]), ((70, 8), 1, [(8,), (8,)]),
+                               ((2, 3, 4), 1, [(4,), (3, 1)]), ((2, 3, 4), -1, [(3, 1), (4,)]), ((2, 3, 4), -1, [(1, 1, 4)]))),
+    Case("LayerNormalization", [(3, 5), (5,), (5,)], outputs=3, epsilon=0.1,
+         reference=lambda *a: layer_norm(*a, epsilon=float(np.float32(0.1)))),
+    Case("LayerNormalization", [(3, 5), (5,), (5,)], constants=(1, 2)),
+    *(Case("RMSNormalization", [x, scale], opset=23, axis=axis,
+           reference=lambda x, s, axis=axis: normalized(x, axis, 1e-5, False)[0] * s)
+      for x, axis, scale in (((3, 5), -1, (5,)), ((2, 3, 4), 1, (3, 4)), ((2, 3, 4), 1, (4,)), ((40, 33), -1, (33,)))),
+    Case("SimplifiedLayerNormalization", [(3, 5), (5,)], reference=lambda x, s: normalized(x, -1, 1e-5, False)[0] * s),
+    *(Case("SkipLayerNormalization", [(2, 3, 5), skip, (5,), *more], outputs=["o0", "", "", "o3"], domain="com.microsoft",
+           epsilon=0.1, reference=skip_norm(True))
+      for skip, more in (((2, 3, 5), [(5,), (5,)]), ((1, 3, 5), [(5,), (5,)]), ((3, 5), [None, (5,)]))),
+    Case("SkipLayerNormalization", [(2, 3, 5), (2, 3, 5), (5,)], domain="com.microsoft", epsilon=0.1,
+         reference=lambda x, s, g: skip_norm(True)(x, s, g, None, None)[0]),
+    *(Case("SkipSimplifiedLayerNormalization", [(2, 3, 5), (2, 3, 5), (5,), *more], outputs=["o0", "", "", "o3"],
+           domain="com.microsoft", epsilon=0.1, reference=lambda *a: skip_norm(False)(*a, *[None] * (4 - len(a))))
+      for more in ([(5,)], [])),
+    *(Case("InstanceNormalization", [x, (3,), (3,)], sample=sample, tolerance=3e-4,
+           reference=lambda x, s, b: group_norm(x, s, b, 3, True))
+      for x in ((2, 3, 4, 5), (2, 3, 7)) for sample in (None, shifted_mean)),
+    Case("GroupNormalization", [(2, 6, 5), (3,), (3,)], opset=18, num_groups=3,
+         reference=lambda x, s, b: group_norm(x, s, b, 3, False)),
+    *(Case("GroupNormalization", [x, (6,), (6,)], opset=21, num_groups=groups, sample=sample,
+           reference=lambda x, s, b, groups=groups: group_norm(x, s, b, groups, True))
+      for x in ((2, 6, 5), (2, 6, 4, 5)) for groups in (1, 2, 6) for sample in (None, shifted_mean)),
+    *(Case("BatchNormalization", [x, (3,), (3,), (3,), (3,)], opset=opset, sample=shifted_mean, reference=folded_norm)
+      for x in ((2, 3, 4, 5), (4, 3), (2, 3, 6)) for opset in (9, 15)),
+    Case("BatchNormalization", [(2, 3, 4, 5), (3,), (3,), (3,), (3,)], sample=shifted_mean, constants=(1, 2, 3, 4)),
+    *(Case("BatchNormalization", [x, (3,), (3,), (3,), (3,)], training_mode=1, fixed=(3, 4), sample=shifted_mean,
+           outputs=["o0"], reference=batch_norm)
+      for x in ((2, 3, 4, 5), (7, 3), (2, 3, 6), (3, 3, 33, 40))),
+    Case("BatchNormalization", [(2, 3, 4, 5), (3,), (3,), (3,), (3,)], opset=9, outputs=["o0", "m", "v", "sm", "sv"],
+         fixed=(3, 4), sample=shifted_mean, reference=lambda *a: batch_norm(*a), loss_of=("o0",)),
+    *(Case("LpNormalization", [(2, 3, 4)], axis=axis, p=p, sample=away_from_zero,
+           reference=lambda x, axis=axis, p=p: lp_norm(x, axis, p)) for axis in (-1, 1, 0) for p in (1, 2)),
+    *(Case("LRN", [(2, 6, 3)], size=size, alpha=0.5, beta=0.75, bias=1.5,
+           reference=lambda x, size=size: lrn(x, size, 0.5, 0.75, 1.5)) for size in (1, 3, 4, 5, 99)),
+]
+RESIZES = [
+    *(Case("Upsample", [(1, 2, 3, 4), np.array([1, 1, 2, 3], np.float32)], opset=9, mode=mode, fixed=(1,),
+           reference=lambda x, s, mode=mode: upsampled(x, mode)) for mode in ("nearest",)),
+    *(Case("Resize", [(2, 2, 3, 4), None, np.array([1, 1, sy, sx], np.float32)], opset=13, fixed=(2,), mode=mode,
+           coordinate_transformation_mode=coordinates)
+      for mode in ("nearest", "linear", "cubic") for sy, sx in ((2.0, 2.0), (0.7, 1.6), (1.0, 0.5))
+      for coordinates in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")),
+    *(Case("Resize", [(1, 2, 3, 4), None, None, np.array([1, 2, 7, 5])], opset=13, mode=mode) for mode in ("nearest", "linear")),
+    *(Case("Resize", [(1, 1, 8, 9), None, np.array([0.6, 0.4], np.float32)], opset=18, fixed=(2,), mode=mode, antialias=1,
+           axes=[2, 3]) for mode in ("linear", "cubic")),
+    Case("Resize", [(1, 1, 5, 5), None, np.array([1, 1, 1.5, 0.7], np.float32)], opset=13, fixed=(2,), mode="cubic",
+         exclude_outside=1, cubic_coeff_a=-0.5),
+    Case("Resize", [(1, 1, 4, 4), np.array([0, 0, 0.2, -0.3, 1, 1, 0.9, 1.2], np.float32), None, np.array([1, 1, 3, 5])], opset=13,
+         fixed=(1,), mode="linear", coordinate_transformation_mode="tf_crop_and_resize", extrapolation_value=2.0),
+    Case("Resize", [(3, 4), None, np.array([1, 1], np.float32)], opset=13, fixed=(2,), mode="linear"),
+]
+
+
+def upsampled(x, mode):
+    assert mode == "nearest"
+    return x.repeat(2, 2).repeat(3, 3)
+
+
+EINSUMS = [
+    *(Case("Einsum", shapes, equation=equation, reference=lambda *a, e=equation: np.einsum(e, *a)) for equation, shapes in (
+        ("ij,jk->ik", [(3, 4), (4, 5)]),
+        ("bij,bjk->bik", [(2, 3, 4), (2, 4, 5)]),
+        ("bhqd,bhkd->bhqk", [(2, 2, 3, 4), (2, 2, 5, 4)]),
+        ("ij->ji", [(3, 4)]),
+        ("ij->", [(3, 4)]),
+        ("ij->i", [(3, 4)]),
+        ("ii->i", [(4, 4)]),
+        ("ii", [(4, 4)]),
+        ("iij->j", [(3, 3, 2)]),
+        ("i,j->ij", [(3,), (4,)]),
+        ("i,i", [(4,), (4,)]),
+        ("ij,j", [(3, 4), (4,)]),
+        ("ij,k->j", [(3, 4), (2,)]),
+        ("...ij,...jk->...ik", [(2, 3, 4), (2, 4, 5)]),
+        ("...ij,jk->...ik", [(2, 3, 4), (4, 5)]),
+        ("...ij,...jk->...ik", [(2, 1, 3, 4), (5, 4, 2)]),
+        ("ij,jk,kl->il", [(2, 3), (3, 4), (4, 2)]),
+        ("bi,bi,bj->bj", [(2, 3), (2, 3), (2, 4)]),
+    )),
+]
+CASES = (PRODUCTS + ARITHMETIC + UNARY + ACTIVATIONS + REDUCTIONS + LAYOUTS + GATHERS + SOFTMAXES + NORMS + RESIZES + EINSUMS
+         + CONVOLUTIONS + POOLS + RECURRENT)
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=[f"{i}-{case.label()}" for i, case in enumerate(CONVOLUTIONS)])
@@ -557,3 +723,92 @@ def gradients_of(folder, op, inputs, **attributes):
 ], ids=lambda value: value if isinstance(value, str) else None)
 def test_kinks_have_the_derivative_that_the_rule_names(op, inputs, attributes, wanted, tmp_path):
     assert gradients_of(tmp_path, op, inputs, **{"opset": 13} | attributes) == wanted
+
+
+def quantized_pair(x, scale, zero, dtype, after, **attributes):
+    """QuantizeLinear and what makes reals of the integers again, with x and the scale as inputs."""
+    zero_tensor = helper.make_tensor("z", dtype, list(np.shape(zero)), np.ravel(zero).tolist())
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], **attributes)]
+    if after == "dequantize":
+        nodes.append(helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], **attributes))
+    elif after == "moved":  # as integers
+        nodes += [helper.make_node("Transpose", ["q"], ["t"], perm=[1, 0]), helper.make_node("Transpose", ["t"], ["u"], perm=[1, 0]),
+                  helper.make_node("DequantizeLinear", ["u", "s", "z"], ["y"], **attributes)]
+    else:  # by casts
+        nodes += [helper.make_node("Cast", ["q"], ["c"], to=TensorProto.FLOAT),
+                  helper.make_node("Cast", ["z"], ["zc"], to=TensorProto.FLOAT),
+                  helper.make_node("Sub", ["c", "zc"], ["d"]), helper.make_node("Mul", ["d", "s"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape),
+                                           helper.make_tensor_value_info("s", TensorProto.FLOAT, np.shape(scale))],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, x.shape)], [zero_tensor])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def run_grad(folder, model, given):
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    write_inputs(folder / "inputs.onnx", {name: (array, None) for name, array in given.items()})
+    done = subprocess.run([TOOL, "grad", str(folder)], capture_output=True, text=True, check=True, timeout=120)
+    answer = json.loads(done.stdout)
+    assert answer["ok"] and not answer["blocked"], answer
+    return read_outputs(folder / "outputs.onnx")
+
+
+INT4, UINT4, INT8, UINT8, INT16 = (TensorProto.INT4, TensorProto.UINT4, TensorProto.INT8, TensorProto.UINT8,
+                                   TensorProto.INT16)
+RANGES = {INT4: (-8, 7), UINT4: (0, 15), INT8: (-128, 127), UINT8: (0, 255), INT16: (-32768, 32767)}
+
+
+@pytest.mark.parametrize("dtype", RANGES, ids=lambda t: TensorProto.DataType.Name(t))
+@pytest.mark.parametrize("kind", ["tensor", "first axis", "last axis", "blocked", "blocked last", "moved", "by casts"])
+def test_a_quantized_pair_has_the_gradients_of_learned_steps(dtype, kind, tmp_path):
+    """x's is straight through within the range and 0 beyond; the scale's is LSQ's (arXiv 1902.08153, eq. 3)."""
+    if kind == "by casts" and dtype in (INT4, UINT4):
+        pytest.skip("a matter of bytes")
+    rng = np.random.default_rng(zlib.crc32(f"{dtype}{kind}".encode()))
+    low, high = RANGES[dtype]
+    x = rng.standard_normal((6, 8)).astype(np.float32)
+    scale_shape, attributes = {"first axis": ((6,), {"axis": 0}), "last axis": ((8,), {"axis": 1}),
+                               "blocked": ((2, 8), {"axis": 0, "block_size": 3}),
+                               "blocked last": ((6, 3), {"axis": -1, "block_size": 3})}.get(kind, ((), {}))
+    # About a third of the elements saturate.
+    scale = (rng.uniform(0.8, 1.2, scale_shape) * 2 / (high - low)).astype(np.float32)
+    zero = rng.integers(low // 4, high // 4 + 1, scale_shape)
+    if "blocked" in kind:
+        wide = (lambda v: np.repeat(v, 3, 0)) if kind == "blocked" else (lambda v: np.repeat(v, 3, 1)[:, :8])
+    elif kind == "first axis":
+        wide = lambda v: v[:, None]
+    else:
+        wide = lambda v: v
+    after = {"moved": "moved", "by casts": "casts"}.get(kind, "dequantize")
+    weights = rng.standard_normal(x.shape).astype(np.float32)
+    found = run_grad(tmp_path, quantized_pair(x, scale, zero, dtype, after, **attributes),
+                     {"x": x, "s": scale, "grad:y": weights})
+    s, z = np.float64(wide(scale)), np.float64(wide(zero))
+    v = x / s
+    inside = (v + z >= low) & (v + z <= high)
+    assert inside.any() and not inside.all()
+    q = np.clip(np.rint(v) + z, low, high)
+    np.testing.assert_allclose(found["out:y"], (q - z) * s, rtol=1e-5)
+    np.testing.assert_allclose(found["x"], np.where(inside, weights, 0), rtol=1e-6)
+    terms = weights * np.where(inside, np.rint(v) - v, q - z)
+    if kind == "blocked":
+        terms = terms.reshape(2, 3, 8).sum(1)
+    elif kind == "blocked last":
+        terms = np.stack([terms[:, k:k + 3].sum(1) for k in (0, 3, 6)], 1)
+    else:
+        terms = terms.sum({"first axis": 1, "last axis": 0}.get(kind))
+    # Each of the pair's two sums has terms of the codes' size, of which float32 keeps 24 bits.
+    np.testing.assert_allclose(found["s"], terms, atol=48 * (high - low) * 2.0**-23)
+
+
+def test_dynamic_quantization_passes_the_gradient_straight_through(tmp_path):
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((5, 6)).astype(np.float32)
+    weights = rng.standard_normal(x.shape).astype(np.float32)
+    nodes = [helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+             helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, x.shape)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    found = run_grad(tmp_path, model, {"x": x, "grad:y": weights})
+    np.testing.assert_allclose(found["x"], weights, rtol=1e-6)

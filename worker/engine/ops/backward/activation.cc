@@ -5,9 +5,11 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "common/status_macros.h"
 #include "worker/engine/kernels/elementwise.h"
+#include "worker/engine/kernels/row_grads.h"
 #include "worker/engine/ops/backward/backward.h"
 #include "worker/engine/ops/backward/broadcast_pair.h"
 #include "worker/engine/ops/backward/map_grad.h"
@@ -118,53 +120,30 @@ absl::Status QuickGeluGrad(GradContext& ctx) {
   return SwishGradOf(ctx, ctx.node().FloatAttribute("alpha", 1.702F));
 }
 
-// f = x P(x), P the normal distribution, p its density: f' = P(x) + x p(x).
-void GeluDerivative(const float* x, int64_t n, float* d) {
-  constexpr auto kRootHalf = static_cast<float>(M_SQRT1_2);
-  constexpr auto kDensity = static_cast<float>(M_2_SQRTPI * M_SQRT1_2 / 2);  // 1 / sqrt(2 pi)
-  float density[kMapChunk];
-  for (int64_t i = 0; i < n; ++i) d[i] = x[i] * kRootHalf;
-  for (int64_t i = 0; i < n; ++i) density[i] = -0.5F * x[i] * x[i];
-  ApplyMap(MapOp::kErf, 0, 0, d, n, d);
-  ApplyMap(MapOp::kExp, 0, 0, density, n, density);
-  for (int64_t i = 0; i < n; ++i) d[i] = 0.5F + 0.5F * d[i] + x[i] * kDensity * density[i];
-}
-
-// f = x / 2 (1 + t), t = tanh(c (x + b x^3)): f' = (1 + t) / 2 + x / 2 (1 - t^2) c (1 + 3 b x^2).
-void GeluTanhDerivative(const float* x, int64_t n, float* d) {
-  constexpr auto kC = static_cast<float>(M_2_SQRTPI * M_SQRT1_2);  // sqrt(2 / pi)
-  constexpr float kB = 0.044715F;
-  for (int64_t i = 0; i < n; ++i) d[i] = kC * x[i] * (1 + kB * x[i] * x[i]);
-  ApplyMap(MapOp::kTanh, 0, 0, d, n, d);
-  for (int64_t i = 0; i < n; ++i) {
-    const float slope = kC * (1 + 3 * kB * x[i] * x[i]);
-    d[i] = 0.5F * (1 + d[i] + x[i] * (1 - d[i] * d[i]) * slope);
-  }
-}
-
 absl::Status GeluGrad(GradContext& ctx) {
+  if (!ctx.Wants(0)) return absl::OkStatus();
   const bool tanh = ctx.node().StringAttribute("approximate", "none") == "tanh";
-  return EmitDerivative(ctx, tanh ? GeluTanhDerivative : GeluDerivative);
+  const float* g = ctx.Grad(0).data();
+  ASSIGN_OR_RETURN(const std::span<float> out, ctx.EmitInPlace(0, 0));
+  GeluGradRun(static_cast<int64_t>(out.size()), tanh, ctx.X(0).data(), g, out.data());
+  return absl::OkStatus();
 }
 
 // Of input 0 plus a bias that may be left out.
-absl::Status BiasedGeluGrad(GradContext& ctx, void (*derivative)(const float*, int64_t, float*)) {
-  if (!ctx.Has(1)) return EmitDerivative(ctx, derivative);
+absl::Status BiasedGeluGrad(GradContext& ctx, bool tanh) {
   ASSIGN_OR_RETURN(Value grad, ctx.NewValue(ctx.Out(0).dims));
   float* to = grad.Mutable<float>().data();
-  const auto walk = BroadcastWalk<2>::Make(ctx.Out(0).dims, {&ctx.Dims(0), &ctx.Dims(1)});
-  if (!walk) return ctx.Error("the bias does not broadcast to input 0");
-  walk->ForEachRun([&](int64_t at, const auto& from) {
-    ApplyPair(PairOp::kAdd, ctx.X(0).data() + from[0], walk->step(0), ctx.X(1).data() + from[1],
-              walk->step(1), walk->run(), to + at);
-  });
-  const float* g = ctx.Grad(0).data();
-  float d[kMapChunk];
-  for (int64_t begin = 0; begin < grad.size(); begin += kMapChunk) {
-    const int64_t n = std::min(kMapChunk, grad.size() - begin);
-    derivative(to + begin, n, d);
-    for (int64_t i = 0; i < n; ++i) to[begin + i] = g[begin + i] * d[i];
+  const float* x = ctx.X(0).data();
+  if (ctx.Has(1)) {
+    const auto walk = BroadcastWalk<2>::Make(ctx.Out(0).dims, {&ctx.Dims(0), &ctx.Dims(1)});
+    if (!walk) return ctx.Error("the bias does not broadcast to input 0");
+    walk->ForEachRun([&](int64_t at, const auto& from) {
+      ApplyPair(PairOp::kAdd, x + from[0], walk->step(0), ctx.X(1).data() + from[1], walk->step(1),
+                walk->run(), to + at);
+    });
+    x = to;
   }
+  GeluGradRun(grad.size(), tanh, x, ctx.Grad(0).data(), to);
   if (ctx.Wants(1)) {
     ASSIGN_OR_RETURN(const std::span<float> out, ctx.Emit(1));
     SumToShape(grad.As<float>(), ctx.Out(0).dims, ctx.Dims(1), out);
@@ -173,8 +152,8 @@ absl::Status BiasedGeluGrad(GradContext& ctx, void (*derivative)(const float*, i
   return absl::OkStatus();
 }
 
-absl::Status BiasGeluGrad(GradContext& ctx) { return BiasedGeluGrad(ctx, GeluDerivative); }
-absl::Status FastGeluGrad(GradContext& ctx) { return BiasedGeluGrad(ctx, GeluTanhDerivative); }
+absl::Status BiasGeluGrad(GradContext& ctx) { return BiasedGeluGrad(ctx, false); }
+absl::Status FastGeluGrad(GradContext& ctx) { return BiasedGeluGrad(ctx, true); }
 
 absl::Status PReluGrad(GradContext& ctx) {
   RETURN_IF_ERROR(
