@@ -19,6 +19,7 @@ from onnx.reference import ReferenceEvaluator
 
 import gradients_table
 from onnx_cases import TOOL, read_outputs, write_inputs
+from recurrent_reference import GATES, recurrent
 
 # Name, operator, inputs, attributes. Inputs: a shape (normal numbers), an array, or None. `differentiable` of Case tells
 # which are moved.
@@ -172,6 +173,25 @@ def conv_transpose(strides=None, pads=None, dilations=None, output_padding=None,
 def apart(rng, shape):
     """No two elements so near to each other that a step changes which is larger."""
     return rng.permutation(int(np.prod(shape))).reshape(shape) / 16.0
+
+
+def layer(op, steps, batch, width, hidden, bias=True, lengths=None, states=False, peephole=False, outputs=None, opset=14,
+          **attributes):
+    d = 2 if attributes.get("direction") == "bidirectional" else 1
+    gates = GATES[op] * hidden
+    first = attributes.get("layout", 0)
+    state = (batch, d, hidden) if first else (d, batch, hidden)
+    inputs = [(batch, steps, width) if first else (steps, batch, width), (d, gates, width), (d, gates, hidden),
+              (d, 2 * gates) if bias else None, None if lengths is None else np.array(lengths, np.int32),
+              state if states else None]
+    inputs += [state if states else None, (d, 3 * hidden) if peephole else None] if op == "LSTM" else []
+    while inputs[-1] is None:
+        inputs.pop()
+    outputs = outputs or (3 if op == "LSTM" else 2)
+    kept = [i for i, o in enumerate(outputs) if o] if isinstance(outputs, list) else range(outputs)
+    whole = recurrent(op, **attributes)
+    return Case(op, inputs, outputs, opset=opset, sample=lambda rng, shape: rng.standard_normal(shape) / 2,
+                reference=lambda *arrays: [whole(*arrays)[i] for i in kept], hidden_size=hidden, **attributes)
 
 
 PRODUCTS = [
@@ -347,6 +367,31 @@ POOLS = [
     Case("GlobalLpPool", [(2, 3, 4, 5)], reference=lambda x: np.sqrt((x * x).sum((2, 3), keepdims=True))),
     Case("GlobalLpPool", [(2, 3, 9)], p=3, sample=away_from_zero,
          reference=lambda x: (np.abs(x) ** 3).sum(2, keepdims=True) ** (1 / 3)),
+]
+RECURRENT = [
+    *(case for op in ("LSTM", "GRU", "RNN") for case in (
+        layer(op, 4, 2, 3, 5),
+        layer(op, 4, 2, 3, 5, direction="reverse"),
+        layer(op, 4, 2, 3, 5, direction="bidirectional", states=True),
+        layer(op, 3, 2, 3, 4, layout=1, states=True, opset=14),
+        layer(op, 4, 3, 2, 3, lengths=[4, 2, 0], states=True),
+        layer(op, 4, 3, 2, 3, lengths=[4, 2, 3], direction="bidirectional"),
+        # Without Y the states are computed again.
+        layer(op, 4, 2, 3, 5, states=True, outputs=["", "o1"]),
+        layer(op, 4, 3, 2, 3, lengths=[4, 1, 3], direction="reverse", outputs=["", "o1"]),
+        layer(op, 3, 2, 3, 4, bias=False),
+    )),
+    layer("LSTM", 4, 2, 3, 5, outputs=["", "", "o2"], states=True),
+    layer("LSTM", 4, 2, 3, 5, states=True, peephole=True),
+    layer("LSTM", 4, 2, 3, 5, states=True, peephole=True, direction="bidirectional", lengths=[4, 3]),
+    layer("LSTM", 4, 2, 3, 5, states=True, input_forget=1),
+    layer("LSTM", 4, 2, 3, 5, activations=["HardSigmoid", "Softsign", "Elu"]),
+    layer("GRU", 4, 2, 3, 5, states=True, linear_before_reset=1),
+    layer("GRU", 4, 3, 3, 5, states=True, linear_before_reset=1, direction="bidirectional", lengths=[4, 2, 3]),
+    layer("GRU", 4, 2, 3, 5, linear_before_reset=1, bias=False, outputs=["", "o1"]),
+    layer("GRU", 4, 2, 3, 5, activations=["Sigmoid", "Softplus"]),
+    layer("RNN", 4, 2, 3, 5, activations=["LeakyRelu", "ScaledTanh"], direction="bidirectional"),
+    layer("LSTM", 5, 17, 20, 36, states=True),
 ]
 REDUCED = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
            "ReduceLogSum", "ReduceLogSumExp")
@@ -638,7 +683,12 @@ EINSUMS = [
     )),
 ]
 CASES = (PRODUCTS + ARITHMETIC + UNARY + ACTIVATIONS + REDUCTIONS + LAYOUTS + GATHERS + SOFTMAXES + NORMS + RESIZES + EINSUMS
-         + CONVOLUTIONS + POOLS)
+         + CONVOLUTIONS + POOLS + RECURRENT)
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=[f"{i}-{case.label()}" for i, case in enumerate(CONVOLUTIONS)])
+def test_the_reference_backend_agrees_with_central_differences(case, tmp_path):
+    check(case, tmp_path, ["--reference"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{i}-{case.label()}" for i, case in enumerate(CASES)])

@@ -49,6 +49,7 @@ class GradContext {
   int64_t opset() const { return call_.opset; }
 
   size_t input_count() const { return call_.inputs.size(); }
+  std::span<const Value> inputs() const { return call_.inputs; }
   bool Has(size_t i) const {
     return i < call_.inputs.size() && call_.inputs[i].kind != Value::Kind::kNone;
   }
@@ -88,6 +89,8 @@ class GradContext {
   absl::StatusOr<std::span<float>> Emit(size_t i);
   // The same, zero.
   absl::StatusOr<std::span<float>> EmitZeros(size_t i);
+  // What Emit or EmitZeros gave for input `i`.
+  std::span<float> Emitted(size_t i) { return call_.input_grads[i].Mutable<float>(); }
   // As Emit, in a layout: the elements in the order of the memory, padding included. Padding must
   // be written too, as zeros.
   absl::StatusOr<std::span<float>> EmitIn(size_t i, Layout layout);
