@@ -260,11 +260,11 @@ absl::Status CompressRun::PrepareTraining() {
   const auto first = std::find_if(recipe_steps.begin(), recipe_steps.end(), TrainsOnData);
   if (first == recipe_steps.end()) return absl::OkStatus();
   if (data_ == nullptr || data_->train() == nullptr) {
-    return WithReason(
-        absl::InvalidArgumentError(absl::StrCat(
-            first->method, " needs examples to train on: give some with --data train=FILE, or with "
-                           "--data FILE for all that the recipe needs")),
-        "INVALID_DATASET");
+    return WithReason(absl::InvalidArgumentError(absl::StrCat(
+                          first->method,
+                          " needs examples to train on: give some with --data train=FILE, or with "
+                          "--data FILE for all that the recipe needs")),
+                      "INVALID_DATASET");
   }
   training_.emplace();
   training_->train = data_->train();

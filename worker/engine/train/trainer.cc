@@ -101,8 +101,8 @@ class Run {
   int64_t next_for_ = -1;
   std::vector<ForwardValue> forward_;
   std::vector<std::vector<float>> grads_;  // one a parameter; their memory is kept
-  std::vector<Moments> moments_;        // one a parameter
-  std::vector<Moments> scale_moments_;  // likewise
+  std::vector<Moments> moments_;           // one a parameter
+  std::vector<Moments> scale_moments_;     // likewise
   std::vector<char> reached_;
   // Of the curve's next point.
   double loss_sum_ = 0;
@@ -133,7 +133,8 @@ absl::Status Run::Plan() {
   schedule_.kind = options_.schedule;
   schedule_.total_steps = total_;
   schedule_.warmup_steps =
-      std::min(total_ - 1, static_cast<int64_t>(std::llround(options_.warmup * static_cast<double>(total_))));
+      std::min(total_ - 1,
+               static_cast<int64_t>(std::llround(options_.warmup * static_cast<double>(total_))));
   schedule_.factor = options_.step_factor;
   schedule_.every = options_.step_epochs > 0 ? options_.step_epochs * StepsAnEpoch()
                                              : std::max<int64_t>(1, total_ / 3);
@@ -200,11 +201,12 @@ absl::Status Run::CheckFinite(double loss, const std::vector<std::vector<float>>
   }
   std::string where = "its outputs";
   for (size_t p = 0; p < grads.size(); ++p) {
-    const bool bad = std::any_of(grads[p].begin(), grads[p].end(),
-                                 [](float g) { return !std::isfinite(g); });
+    const bool bad =
+        std::any_of(grads[p].begin(), grads[p].end(), [](float g) { return !std::isfinite(g); });
     if (!bad) continue;
     const Parameter& parameter = trainable_.parameters()[p];
-    where = absl::StrCat("layer '", parameter.layer.empty() ? parameter.name : parameter.layer, "'");
+    where =
+        absl::StrCat("layer '", parameter.layer.empty() ? parameter.name : parameter.layer, "'");
     break;
   }
   return Diverged(absl::StrCat("training diverged at step ", step_ + 1, " of ", total_,
@@ -220,7 +222,8 @@ absl::Status Run::Update(std::vector<std::vector<float>>* grads) {
     Parameter& parameter = parameters[p];
     std::vector<float>& grad = (*grads)[p];
     if (grad.empty()) return;
-    for (size_t i = 0; i < parameter.mask.size(); ++i) grad[i] *= static_cast<float>(parameter.mask[i]);
+    for (size_t i = 0; i < parameter.mask.size(); ++i)
+      grad[i] *= static_cast<float>(parameter.mask[i]);
     if (parameter.grid) {
       scale_grads[p].resize(parameter.grid->scales.size());
       ProjectBackward(*parameter.grid, parameter.values, grad, scale_grads[p]);
@@ -306,7 +309,8 @@ absl::Status Run::Step() {
   ++step_;
   Record(result, step_ == total_);
   if (step_ % StepsAnEpoch() == 0 || step_ == total_) RETURN_IF_ERROR(EndEpoch());
-  if (hooks_.checkpoint_due && hooks_.save_checkpoint && step_ < total_ && hooks_.checkpoint_due()) {
+  if (hooks_.checkpoint_due && hooks_.save_checkpoint && step_ < total_ &&
+      hooks_.checkpoint_due()) {
     RETURN_IF_ERROR(hooks_.save_checkpoint(Save()));
   }
   return absl::OkStatus();
@@ -321,7 +325,8 @@ void Run::Record(const StepResult& result, bool last) {
   const double mean = loss_sum_ / static_cast<double>(since_);
   if (hooks_.progress) {
     std::string line = absl::StrFormat("step %d of %d, loss %.4g", step_, total_, mean);
-    if (labelled_ > 0) absl::StrAppend(&line, absl::StrFormat(", %.1f %% right", 100 * correct_ / labelled_));
+    if (labelled_ > 0)
+      absl::StrAppend(&line, absl::StrFormat(", %.1f %% right", 100 * correct_ / labelled_));
     hooks_.progress(static_cast<double>(step_) / static_cast<double>(total_), line);
   }
   const int64_t every = std::max<int64_t>(1, total_ / kCurvePoints);
@@ -343,8 +348,8 @@ absl::Status Run::EndEpoch() {
     const Permutation kept(set_.size(), options_.seed);
     for (int64_t i = 0; i < validated_; ++i) places.push_back(kept.ValueAt(i));
     ASSIGN_OR_RETURN(const ValidationResult result,
-                     Validate(trainable_, *request_.original, request_.teacher, set_, places, micro_,
-                              options_.loss, options_.output, hooks_.cancelled));
+                     Validate(trainable_, *request_.original, request_.teacher, set_, places,
+                              micro_, options_.loss, options_.output, hooks_.cancelled));
     CurvePoint& point = outcome_.curve.back();
     point.validation_loss = result.loss;
     if (result.labelled > 0) point.validation_accuracy = result.correct / result.labelled;
@@ -454,7 +459,8 @@ absl::Status Run::Resume(const std::string& bytes) {
   size_t at = 1;
   for (size_t p = 0; p < parameters.size(); ++p) {
     Parameter& parameter = parameters[p];
-    if (state["parameters"][p] != parameter.name || checkpoint.arrays[at].size() != parameter.values.size()) {
+    if (state["parameters"][p] != parameter.name ||
+        checkpoint.arrays[at].size() != parameter.values.size()) {
       return wrong();
     }
     parameter.values = std::move(checkpoint.arrays[at++]);
@@ -541,10 +547,10 @@ absl::StatusOr<TrainOutcome> Run::Execute() {
       resume = false;
     }
     const int64_t lanes = request_.parallel->threads();
-    lanes_ = std::make_unique<Lanes>(
-        trainable_, request_.teacher, options_.loss, options_.output, *request_.parallel,
-        hooks_.cancelled, options_.memory_bytes > 0 ? options_.memory_bytes / lanes : 0,
-        options_.augmentation.any() ? nullptr : &cache_);
+    lanes_ = std::make_unique<Lanes>(trainable_, request_.teacher, options_.loss, options_.output,
+                                     *request_.parallel, hooks_.cancelled,
+                                     options_.memory_bytes > 0 ? options_.memory_bytes / lanes : 0,
+                                     options_.augmentation.any() ? nullptr : &cache_);
     const absl::Status status = Loop();
     if (status.ok()) break;
     const bool out_of_memory =
@@ -555,15 +561,16 @@ absl::StatusOr<TrainOutcome> Run::Execute() {
       continue;
     }
     if (out_of_memory) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "training on ", micro_, micro_ == 1 ? " example" : " examples",
-          " at a time does not fit into the memory allowed, ", options_.memory_bytes, " bytes for ",
-          lanes, " threads: ", status.message()));
+      return absl::ResourceExhaustedError(
+          absl::StrCat("training on ", micro_, micro_ == 1 ? " example" : " examples",
+                       " at a time does not fit into the memory allowed, ", options_.memory_bytes,
+                       " bytes for ", lanes, " threads: ", status.message()));
     }
     if (!IsDiverged(status) || retried) return status;
     retried = true;
-    outcome_.notes.push_back(absl::StrFormat("%s; trained again from the start at a learning rate of %.3g",
-                                             std::string(status.message()), schedule_.rate * kSlower));
+    outcome_.notes.push_back(
+        absl::StrFormat("%s; trained again from the start at a learning rate of %.3g",
+                        std::string(status.message()), schedule_.rate * kSlower));
     schedule_.rate *= kSlower;
     trainable_.parameters() = start;
     trainable_.statistics() = start_statistics;
