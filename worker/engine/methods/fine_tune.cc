@@ -36,7 +36,7 @@ namespace {
 constexpr int64_t kMaxExampleBytes = int64_t{4} << 30;
 // Learning rates where the recipe names none. Transformers, which normalize layers, take a smaller
 // one.
-constexpr double kAdamRate = 1e-3;
+constexpr double kAdamRate = 2e-3;
 constexpr double kTransformerRate = 1e-4;
 constexpr double kSgdRate = 1e-2;
 // Temperature at which the model is compared with itself before the recipe.
