@@ -11,10 +11,10 @@ namespace {
 
 using Table = std::span<const OpBackward> (*)();
 constexpr Table kTables[] = {
-    ProductBackwards,   ArithmeticBackwards, UnaryBackwards,  ActivationBackwards,
-    ReductionBackwards, LayoutBackwards,     PieceBackwards,  GatherBackwards,
-    SoftmaxBackwards,   NormBackwards,       ResizeBackwards, EinsumBackwards,
-    QuantizeBackwards,  NoGradientBackwards,
+    ProductBackwards,   ArithmeticBackwards, UnaryBackwards,      ActivationBackwards,
+    ReductionBackwards, LayoutBackwards,     PieceBackwards,      GatherBackwards,
+    SoftmaxBackwards,   NormBackwards,       ResizeBackwards,     EinsumBackwards,
+    AttentionBackwards, QuantizeBackwards,   NoGradientBackwards,
 };
 
 }  // namespace
