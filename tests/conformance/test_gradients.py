@@ -682,7 +682,72 @@ EINSUMS = [
         ("bi,bi,bj->bj", [(2, 3), (2, 3), (2, 4)]),
     )),
 ]
-CASES = (PRODUCTS + ARITHMETIC + UNARY + ACTIVATIONS + REDUCTIONS + LAYOUTS + GATHERS + SOFTMAXES + NORMS + RESIZES + EINSUMS
+
+
+def attend(q, k, v, bias=0.0, scale=None, softcap=0.0, causal=False):
+    """[B, heads, rows, width]; groups of query heads share keys."""
+    k, v = (np.repeat(t, q.shape[1] // t.shape[1], 1) for t in (k, v))
+    scores = q @ k.swapaxes(2, 3) * (1 / np.sqrt(q.shape[3]) if scale is None else scale)
+    if softcap:
+        scores = softcap * np.tanh(scores / softcap)
+    scores = scores + bias
+    if causal:
+        scores = np.where(np.tri(*scores.shape[2:], dtype=bool), scores, -np.inf)
+    e = np.exp(scores - scores.max(3, keepdims=True))
+    return e / e.sum(3, keepdims=True) @ v
+
+
+def split_heads(x, heads):
+    return x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)
+
+
+def join_heads(x):
+    return x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], -1)
+
+
+def flat_attention(q, k, v, heads, kv_heads, **more):
+    return join_heads(attend(split_heads(q, heads), split_heads(k, kv_heads), split_heads(v, kv_heads), **more))
+
+
+def multi_head(q, k, v, bias=None, padding=None, added=0.0, heads=2):
+    if bias is not None:
+        parts = np.split(bias, [q.shape[2], 2 * q.shape[2]])
+        q, k, v = q + parts[0], k + parts[1] if k.ndim == 3 else k, v + parts[2] if v.ndim == 3 else v
+    mask = 0 if padding is None else np.where(padding == 0, -10000.0, 0)[:, None, None, :]
+    k, v = (t if t.ndim == 4 else split_heads(t, heads) for t in (k, v))
+    return join_heads(attend(split_heads(q, heads), k, v, mask + added))
+
+
+def projected_attention(x, w, b, mask, causal=False):
+    q, k, v = np.split(x @ w + (0 if b is None else b), 3, 2)
+    mask = 0 if mask is None else np.where(mask == 0, -10000.0, 0)[:, None, None, :]
+    return flat_attention(q, k, v, 2, 2, bias=mask, causal=causal)
+
+
+PADDING = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], np.int32)
+ATTENTIONS = [
+    Case("Attention", [(2, 3, 4, 6), (2, 3, 5, 6), (2, 3, 5, 7)], opset=23, reference=attend),
+    # More queries than are taken at a time, and two heads a key.
+    Case("Attention", [(1, 4, 70, 3), (1, 2, 66, 3), (1, 2, 66, 2)], opset=23, is_causal=1,
+         reference=lambda q, k, v: attend(q, k, v, causal=True)),
+    *(Case("Attention", [(2, 3, 4, 6), (2, 3, 5, 6), (2, 3, 5, 7), mask], opset=23, scale=0.7, softcap=1.5,
+           reference=lambda q, k, v, m: attend(q, k, v, m, float(np.float32(0.7)), 1.5))
+      for mask in ((4, 5), (2, 1, 4, 5), (1, 3, 1, 5), (2, 3, 4, 5))),
+    Case("Attention", [(2, 4, 12), (2, 5, 6), (2, 5, 8), np.tri(4, 5, 1, dtype=bool)], opset=23, q_num_heads=4, kv_num_heads=2,
+         reference=lambda q, k, v, m: flat_attention(q, k, v, 4, 2, bias=np.where(m, 0, -np.inf))),
+    *(Case("MultiHeadAttention", inputs, domain="com.microsoft", num_heads=2, reference=multi_head) for inputs in (
+        [(2, 4, 6), (2, 5, 6), (2, 5, 8)],
+        [(2, 4, 6), (2, 5, 6), (2, 5, 8), (20,)],
+        [(2, 4, 6), (2, 2, 5, 3), (2, 2, 5, 4)],
+        [(2, 4, 6), (2, 5, 6), (2, 5, 8), (20,), PADDING],
+        [(2, 4, 6), (2, 5, 6), (2, 5, 8), None, PADDING, (1, 2, 4, 5)])),
+    *(Case("Attention", [(2, 5, 4), (4, 18), *more], domain="com.microsoft", num_heads=2, unidirectional=causal,
+           reference=lambda x, w, b=None, m=None, causal=causal: projected_attention(x, w, b, m, causal != 0))
+      for more in ([(18,)], [], [(18,), PADDING]) for causal in (0, 1)),
+    Case("SwiGLU", [(3, 5), (3, 5)], opset=28, alpha=1.5, reference=lambda a, b: a * sigmoid(1.5 * a) * b),
+]
+CASES = (PRODUCTS + ARITHMETIC + UNARY + ACTIVATIONS + REDUCTIONS + LAYOUTS + GATHERS + SOFTMAXES + NORMS + RESIZES
+         + EINSUMS + ATTENTIONS
          + CONVOLUTIONS + POOLS + RECURRENT)
 
 
