@@ -80,6 +80,8 @@ Step SectionOf(const Recipe& recipe, absl::string_view name);
 // Whether a step runs the model on examples (of the role `calibration`).
 enum class DataUse { kNone, kOptional, kRequired };
 DataUse CalibrationUse(const Step& step);
+// The parameter whose value makes them required; "" where they are not.
+std::string CalibratedParam(const Step& step);
 
 // Typed access to a validated step or section: the given value, or the catalogue's default. They
 // die on an unknown method or parameter or a wrong type, which are bugs of the caller, not of the
