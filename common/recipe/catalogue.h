@@ -35,6 +35,8 @@ struct ParamSpec {
   int minimum_count = 0;
   int maximum_count = 0;
   std::vector<std::string> choices = {};  // strings: the allowed ones; empty: any
+  // Strings with choices: a number within the bounds is allowed beside them, as text.
+  bool or_number = false;
   std::vector<int64_t> int_choices = {};  // ints: the allowed ones; empty: all within the bounds
   std::optional<ParamValue> default_value = {};
 
@@ -52,7 +54,8 @@ struct MethodSpec {
     bool required = false;
   };
   std::vector<Exclusive> exclusive;
-  // `name` may be given only when `other` (or its default) equals `value`.
+  // `name` may be given only when `other` (or its default) equals `value`, or is a list of it
+  // alone.
   struct OnlyWith {
     std::string name;
     std::string other;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/limits.h"
@@ -111,6 +112,11 @@ std::string CheckValue(const ParamSpec& spec, const ParamValue& value) {
       const std::string* s = std::get_if<std::string>(&value);
       if (s == nullptr) return wrong_type();
       if (!spec.choices.empty() && std::count(spec.choices.begin(), spec.choices.end(), *s) == 0) {
+        double d = 0;
+        if (spec.or_number && absl::SimpleAtod(*s, &d)) {
+          if (InBounds(spec, d)) return "";
+          return absl::StrCat("must be in ", spec.RangeText(), ", got ", ShowString(*s));
+        }
         return absl::StrCat("has no choice ", ShowString(*s), "; ", DidYouMean(*s, spec.choices));
       }
       return "";
@@ -183,6 +189,8 @@ void CheckParams(const Step& step, const MethodSpec* method, const std::string& 
     if (step.params.count(rule.name) == 0) continue;
     const std::optional<ParamValue> other = Effective(step, *method, rule.other);
     const std::string* text = other ? std::get_if<std::string>(&*other) : nullptr;
+    const auto* list = other ? std::get_if<std::vector<std::string>>(&*other) : nullptr;
+    if (list != nullptr && list->size() == 1) text = &list->front();
     if (text == nullptr || *text != rule.value) {
       out->push_back({absl::StrCat(prefix, ".", rule.name),
                       absl::StrCat(rule.name, " needs ", rule.other, ": ", rule.value, ", but ",
