@@ -44,7 +44,7 @@ Applicable MethodsFor(const Weight& weight) {
   for (const Method& method : MethodTable()) {
     std::string reason = weight.blocked_reason;
     if (reason.empty() && std::string(method.name) == "low_rank") {
-      MatrixView view;
+      WeightMatrix view;
       reason = ViewAsMatrix(weight, view);
     }
     if (reason.empty() && std::string(method.name) == "fp16" && weight.dtype != DType::kFloat &&
