@@ -23,6 +23,7 @@
 #include "worker/engine/graph/clone.h"
 #include "worker/engine/graph/edit.h"
 #include "worker/engine/methods/bias_correction.h"
+#include "worker/engine/methods/float_between.h"
 #include "worker/engine/methods/integer_cost.h"
 #include "worker/engine/methods/integer_outcome.h"
 #include "worker/engine/methods/integer_planner.h"
@@ -439,6 +440,8 @@ class ActivationQuantizer {
         any = false;
       }
     }
+    const std::string between = FloatBetween(ctx_.model, units_, plan.forms);
+    if (!between.empty()) Note(absl::StrCat("float beside integer layers: ", between));
     RETURN_IF_ERROR(Rewrite(ctx_.model, plan, &ctx_.outcome));
     RETURN_IF_ERROR(NoteAccuracy());
     if (any) {
