@@ -3,6 +3,7 @@
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -242,6 +243,11 @@ nlohmann::json CanonicalValue(const ParamValue& value, const ParamSpec* spec) {
   if (spec != nullptr && spec->type == ParamType::kDouble) {
     if (const int64_t* i = std::get_if<int64_t>(&value)) return static_cast<double>(*i);
   }
+  if (spec != nullptr && spec->or_number) {
+    const std::string* text = std::get_if<std::string>(&value);
+    double number = 0;
+    if (text != nullptr && ParseNumber(*text, &number)) return nlohmann::json(number).dump();
+  }
   return ToJsonValue(value);
 }
 
@@ -376,6 +382,14 @@ std::string CanonicalJson(const Recipe& recipe) {
                                         : nullptr;
           const std::string* text = value == nullptr ? nullptr : std::get_if<std::string>(value);
           applies = text != nullptr && *text == rule.value;
+        }
+        // Nor where what it excludes was given.
+        for (const MethodSpec::Exclusive& group : method->exclusive) {
+          if (std::count(group.names.begin(), group.names.end(), spec.name) == 0) continue;
+          applies = applies && std::none_of(group.names.begin(), group.names.end(),
+                                            [&step](const std::string& name) {
+                                              return step.params.count(name) != 0;
+                                            });
         }
         if (spec.default_value && applies)
           params[spec.name] = CanonicalValue(*spec.default_value, &spec);

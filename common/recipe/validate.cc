@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/limits.h"
@@ -111,6 +112,11 @@ std::string CheckValue(const ParamSpec& spec, const ParamValue& value) {
       const std::string* s = std::get_if<std::string>(&value);
       if (s == nullptr) return wrong_type();
       if (!spec.choices.empty() && std::count(spec.choices.begin(), spec.choices.end(), *s) == 0) {
+        double d = 0;
+        if (spec.or_number && absl::SimpleAtod(*s, &d)) {
+          if (InBounds(spec, d)) return "";
+          return absl::StrCat("must be in ", spec.RangeText(), ", got ", ShowString(*s));
+        }
         return absl::StrCat("has no choice ", ShowString(*s), "; ", DidYouMean(*s, spec.choices));
       }
       return "";
@@ -183,6 +189,8 @@ void CheckParams(const Step& step, const MethodSpec* method, const std::string& 
     if (step.params.count(rule.name) == 0) continue;
     const std::optional<ParamValue> other = Effective(step, *method, rule.other);
     const std::string* text = other ? std::get_if<std::string>(&*other) : nullptr;
+    const auto* list = other ? std::get_if<std::vector<std::string>>(&*other) : nullptr;
+    if (list != nullptr && list->size() == 1) text = &list->front();
     if (text == nullptr || *text != rule.value) {
       out->push_back({absl::StrCat(prefix, ".", rule.name),
                       absl::StrCat(rule.name, " needs ", rule.other, ": ", rule.value, ", but ",
@@ -249,6 +257,29 @@ std::vector<Violation> ValidateRecipe(const Recipe& recipe, RecipeUse use) {
       continue;
     }
     CheckParams(section, spec, name, &out);
+  }
+  return out;
+}
+
+std::vector<Violation> ValidateCalibration(const Recipe& recipe,
+                                           const std::vector<std::string>& roles) {
+  std::vector<Violation> out;
+  const bool served = std::any_of(roles.begin(), roles.end(),
+                                  [](const std::string& role) { return role != "test"; });
+  if (served) return out;
+  for (size_t i = 0; i < recipe.steps.size(); ++i) {
+    const Step& step = recipe.steps[i];
+    const std::string param = CalibratedParam(step);
+    if (param.empty()) continue;
+    const MethodSpec* method = FindMethod(step.method);
+    const std::optional<ParamValue> value = Effective(step, *method, param);
+    out.push_back(
+        {absl::StrCat("steps[", i, "].", step.method, ".", param),
+         absl::StrCat(step.method, " needs calibration data: ", param, ": ",
+                      value ? ShowValue(*value) : "", " learns from examples, and ",
+                      roles.empty() ? "no dataset is given" : "the datasets given are test data",
+                      "; add --data calibration=F.npz (a dataset of the job with role "
+                      "\"calibration\", \"train\" or none)")});
   }
   return out;
 }

@@ -14,6 +14,7 @@
 #include "common/recipe/validate.h"
 #include "common/status_macros.h"
 #include "common/status_reason.h"
+#include "worker/engine/accuracy_probe.h"
 #include "worker/engine/engine_status.h"
 #include "worker/engine/evaluate/layer_cost.h"
 #include "worker/engine/evaluate/written_model.h"
@@ -95,6 +96,10 @@ absl::StatusOr<int64_t> CopyFile(const std::string& from, const std::string& to)
 
 absl::Status Bug(absl::string_view what, const absl::Status& status) {
   return absl::InternalError(absl::StrCat(what, " (a bug in Lathe): ", status.message()));
+}
+
+bool WantsAccuracy(const Step& step) {
+  return step.method == "quantize_activations" && IsGiven(step, "max_accuracy_drop");
 }
 
 }  // namespace
@@ -234,6 +239,9 @@ absl::Status CompressRun::ReadInput() {
                             step.method, " needs calibration data: give some with --data FILE")),
                         "INVALID_DATASET");
     }
+    if (WantsAccuracy(step)) {
+      RETURN_IF_ERROR(AccuracyProbe::Make(data_.get(), report_.recipe, nullptr, nullptr).status());
+    }
   }
   file_constants_ = LargeBorrowedConstants(original_);
   if (!request_.scratch_folder.empty()) {
@@ -322,6 +330,12 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
       original.file_bytes = report_.before.files.file_bytes;
       return TryInRuntime(candidate, original, *ctx.calibration, request_.scratch_folder, hooks_);
     };
+  }
+  std::optional<AccuracyProbe> probe;
+  if (WantsAccuracy(step)) {
+    ASSIGN_OR_RETURN(
+        probe, AccuracyProbe::Make(data_.get(), report_.recipe, parallel_.get(), hooks_.cancelled));
+    ctx.accuracy = [&probe](const Model& candidate) { return probe->Of(candidate); };
   }
   RETURN_IF_ERROR(ModelError(method->apply(ctx)));
   if (training_ && TrainsOnData(step)) training_->gradual.reset();

@@ -114,9 +114,17 @@ struct InspectResult {
   std::string text;
 };
 
+// A runtime that says what it makes of a quantized model.
+struct InspectRuntime {
+  std::function<absl::StatusOr<RuntimeProbe*>()> runtime;  // as Hooks::runtime; empty: none
+  std::string scratch_folder;  // where it saves its graph; must exist. Nothing is left there.
+  int64_t model_bytes = 0;     // of the model's files
+};
+
 // Reads a model and tells what is in it. Errors as Compress.
 absl::StatusOr<InspectResult> Inspect(const std::string& folder, const std::string& main_file,
-                                      const std::map<std::string, int64_t>& bindings);
+                                      const std::map<std::string, int64_t>& bindings,
+                                      const InspectRuntime& runtime = {});
 
 }  // namespace lathe::engine
 

@@ -37,6 +37,9 @@ class EvaluationData {
 
   // Reads the test split from its start; borrows this.
   absl::StatusOr<NextBatch> Batches() const;
+  // Likewise the calibration examples that are held back, `max_examples` at most, with their
+  // labels. There must be calibration data.
+  absl::StatusOr<NextBatch> HeldBackBatches(int64_t max_examples) const;
   // The task that the recipe names, or that the labels speak for.
   const PairedOptions& metrics() const { return metrics_; }
   int64_t examples() const { return test_->size(); }

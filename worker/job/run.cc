@@ -125,9 +125,14 @@ absl::StatusOr<ResultEvent> Work(const JobSpec& spec, const JobHooks& hooks, Eve
   return result;
 }
 
-absl::StatusOr<ResultEvent> Inspect(const JobSpec& spec) {
+absl::StatusOr<ResultEvent> Inspect(const JobSpec& spec, const JobHooks& hooks) {
+  std::unique_ptr<ort::OrtLibrary> library;
+  engine::InspectRuntime runtime;
+  runtime.runtime = RuntimeOf(spec, hooks, &library);
+  runtime.scratch_folder = spec.temp_folder;
+  for (const JobFile& file : spec.files) runtime.model_bytes += file.size_bytes;
   ASSIGN_OR_RETURN(engine::InspectResult done,
-                   engine::Inspect(spec.input_folder, spec.main_file, spec.bindings));
+                   engine::Inspect(spec.input_folder, spec.main_file, spec.bindings, runtime));
   RETURN_IF_ERROR(WriteReport(spec, done.summary_json, done.text));
   return ResultEvent{};
 }
@@ -136,7 +141,7 @@ absl::StatusOr<ResultEvent> Inspect(const JobSpec& spec) {
 
 int RunJob(const JobSpec& spec, const JobHooks& hooks, EventWriter* events) {
   absl::StatusOr<ResultEvent> result =
-      spec.kind == JobKind::kInspect ? Inspect(spec) : Work(spec, hooks, events);
+      spec.kind == JobKind::kInspect ? Inspect(spec, hooks) : Work(spec, hooks, events);
   if (!result.ok()) {
     std::string message(result.status().message());
     if (message.size() > kMaxMessageBytes) message.resize(kMaxMessageBytes);

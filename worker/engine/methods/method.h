@@ -57,6 +57,13 @@ struct StepOutcome {
   std::vector<std::string> notes;  // for the report: an opset lifted, a form chosen, ...
 };
 
+// A model's leading figure on labelled examples, a share in [0, 1].
+struct Accuracy {
+  std::string figure;  // its name in reports: "accuracy"
+  double value = 0;
+  int64_t examples = 0;
+};
+
 // What steps that train have beside what all have.
 struct TrainingContext {
   const DataSplit* train = nullptr;  // nullptr: no examples to train on
@@ -89,6 +96,9 @@ struct StepContext {
   // Empty, or what a candidate's time is of the original's in a configured runtime; nullopt: it
   // cannot be told.
   std::function<absl::StatusOr<std::optional<double>>(const Model&)> runtime_ratio = nullptr;
+  // Empty, or the accuracy of a candidate on calibration examples that are held back and have
+  // labels: given to steps whose recipe says max_accuracy_drop.
+  std::function<absl::StatusOr<Accuracy>(const Model&)> accuracy = nullptr;
   // Empty, or why this weight is to be left alone beside what the step itself says; "": it is not.
   // For steps that other steps are made of.
   std::function<std::string(const Weight&)> veto = nullptr;

@@ -78,6 +78,28 @@ TEST(Recipe, EveryDefaultIsValid) {
   }
 }
 
+TEST(Recipe, ANumberBesideChoicesHasOneForm) {
+  const auto canonical = [](const std::string& smooth) {
+    const Recipe recipe = Parse("steps: [{quantize_activations: {smooth: " + smooth + "}}]");
+    EXPECT_TRUE(ValidateRecipe(recipe).empty()) << smooth;
+    EXPECT_EQ(GetString(recipe.steps[0], "smooth"), smooth);
+    return CanonicalJson(recipe);
+  };
+  EXPECT_EQ(canonical("0.5"), canonical("0.50"));
+  EXPECT_EQ(canonical("1"), canonical("1.0"));
+  EXPECT_NE(canonical("1"), canonical("off"));
+}
+
+TEST(Recipe, TheCanonicalFormOfAChoiceIsAValidRecipe) {
+  for (const char* text : {"steps: [{quantize_weights: {average_bits: 4.5}}]",
+                           "steps: [{quantize_activations: {max_accuracy_drop: 0.01}}]",
+                           "steps: [{quantize_activations: {min_sqnr_db: 30}}]",
+                           "steps: [{quantize_activations: {max_float_layers: 2}}]"}) {
+    const Recipe recipe = Parse(CanonicalJson(Parse(text)));
+    EXPECT_TRUE(ValidateRecipe(recipe).empty()) << text << ": " << CanonicalJson(recipe);
+  }
+}
+
 struct Refusal {
   const char* text;
   const char* field;
@@ -118,6 +140,26 @@ INSTANTIATE_TEST_SUITE_P(
                 "steps[0].quantize_weights.group_size", "needs granularity: group"},
         Refusal{"steps: [{quantize_weights: {symmetric: maybe}}]",
                 "steps[0].quantize_weights.symmetric", "expects bool"},
+        Refusal{"steps: [{quantize_activations: {smooth: 1.5}}]",
+                "steps[0].quantize_activations.smooth", "auto | off | [0, 1]"},
+        Refusal{"steps: [{quantize_activations: {smooth: .nan}}]",
+                "steps[0].quantize_activations.smooth", "has no choice"},
+        Refusal{"steps: [{quantize_activations: {smooth: nan}}]",
+                "steps[0].quantize_activations.smooth", "auto | off | [0, 1]"},
+        Refusal{"steps: [{quantize_activations: {smooth: of}}]",
+                "steps[0].quantize_activations.smooth", "did you mean \"off\"?"},
+        Refusal{"steps: [{quantize_activations: {max_accuracy_drop: 0.01, min_sqnr_db: 20}}]",
+                "steps[0].quantize_activations.max_accuracy_drop", "exclude each other"},
+        Refusal{"steps: [{quantize_activations: {max_accuracy_drop: 1.5}}]",
+                "steps[0].quantize_activations.max_accuracy_drop", "[0, 1]"},
+        Refusal{"steps: [{quantize_activations: {max_float_layers: 2, max_float_share: 0.1}}]",
+                "steps[0].quantize_activations.max_float_share", "exclude each other"},
+        Refusal{"steps: [{quantize_activations: {max_float_layers: -1}}]",
+                "steps[0].quantize_activations.max_float_layers", "[0, 1e+06]"},
+        Refusal{"steps: [{quantize_activations: {max_float_layers: 2, keep_float: none}}]",
+                "steps[0].quantize_activations.max_float_layers", "needs keep_float: auto"},
+        Refusal{"steps: [{quantize_activations: {max_accuracy_drop: 0.1, keep_float: [a, b]}}]",
+                "steps[0].quantize_activations.max_accuracy_drop", "needs keep_float: auto"},
         Refusal{"steps: [{prune_weights: {}}]", "steps[0].prune_weights",
                 "needs one of sparsity, threshold"},
         Refusal{"steps: [{prune_weights: {sparsity: 0.5, threshold: 0.1}}]",
