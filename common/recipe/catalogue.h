@@ -80,6 +80,8 @@ Step SectionOf(const Recipe& recipe, absl::string_view name);
 // Whether a step runs the model on examples (of the role `calibration`).
 enum class DataUse { kNone, kOptional, kRequired };
 DataUse CalibrationUse(const Step& step);
+// The parameter whose value makes them required; "" where they are not.
+std::string CalibratedParam(const Step& step);
 // Whether a step trains on examples (of the role `train`).
 bool TrainsOnData(const Step& step);
 

@@ -178,17 +178,21 @@ MethodSpec QuantizeActivations() {
       .only_with = {{.name = "percentile", .other = "calibration", .value = "percentile"}}};
 }
 
-DataUse CalibrationUse(const Step& step) {
+std::string CalibratedParam(const Step& step) {
   if (step.method == "quantize_weights") {
     const std::string algorithm = GetString(step, "algorithm");
-    if (algorithm == "gptq" || algorithm == "awq" || algorithm == "adaround" ||
-        GetString(step, "clip") == "output") {
-      return DataUse::kRequired;
-    }
-    return IsGiven(step, "average_bits") ? DataUse::kOptional : DataUse::kNone;
+    if (algorithm == "gptq" || algorithm == "awq" || algorithm == "adaround") return "algorithm";
+    if (GetString(step, "clip") == "output") return "clip";
   }
-  if (step.method != "quantize_activations") return DataUse::kNone;
-  return GetString(step, "mode") == "static" ? DataUse::kRequired : DataUse::kOptional;
+  if (step.method == "quantize_activations" && GetString(step, "mode") == "static") return "mode";
+  return "";
+}
+
+DataUse CalibrationUse(const Step& step) {
+  if (!CalibratedParam(step).empty()) return DataUse::kRequired;
+  const bool may = step.method == "quantize_activations" ||
+                   (step.method == "quantize_weights" && IsGiven(step, "average_bits"));
+  return may ? DataUse::kOptional : DataUse::kNone;
 }
 
 }  // namespace lathe

@@ -253,6 +253,29 @@ std::vector<Violation> ValidateRecipe(const Recipe& recipe, RecipeUse use) {
   return out;
 }
 
+std::vector<Violation> ValidateCalibration(const Recipe& recipe,
+                                           const std::vector<std::string>& roles) {
+  std::vector<Violation> out;
+  const bool served = std::any_of(roles.begin(), roles.end(),
+                                  [](const std::string& role) { return role != "test"; });
+  if (served) return out;
+  for (size_t i = 0; i < recipe.steps.size(); ++i) {
+    const Step& step = recipe.steps[i];
+    const std::string param = CalibratedParam(step);
+    if (param.empty()) continue;
+    const MethodSpec* method = FindMethod(step.method);
+    const std::optional<ParamValue> value = Effective(step, *method, param);
+    out.push_back(
+        {absl::StrCat("steps[", i, "].", step.method, ".", param),
+         absl::StrCat(step.method, " needs calibration data: ", param, ": ",
+                      value ? ShowValue(*value) : "", " learns from examples, and ",
+                      roles.empty() ? "no dataset is given" : "the datasets given are test data",
+                      "; add --data calibration=F.npz (a dataset of the job with role "
+                      "\"calibration\", \"train\" or none)")});
+  }
+  return out;
+}
+
 absl::Status ViolationsToStatus(const std::vector<Violation>& violations) {
   if (violations.empty()) return absl::OkStatus();
   std::vector<std::string> lines;

@@ -28,6 +28,11 @@ enum class RecipeUse { kCompress, kEvaluate };
 // patterns.
 std::vector<Violation> ValidateRecipe(const Recipe& recipe, RecipeUse use = RecipeUse::kCompress);
 
+// Steps of a valid recipe that cannot do without calibration examples where no dataset serves as
+// such. `roles`: the datasets'; calibration and train serve, and "" or "all", which serve anything.
+std::vector<Violation> ValidateCalibration(const Recipe& recipe,
+                                           const std::vector<std::string>& roles);
+
 // INVALID_ARGUMENT with all violations, a line each; OK when there are none.
 absl::Status ViolationsToStatus(const std::vector<Violation>& violations);
 

@@ -192,7 +192,14 @@ absl::Status CheckCreateJob(const v1::CreateJobRequest& request) {
     out.push_back({"job.datasets", "an evaluation needs at least one dataset"});
   }
   const RecipeUse use = evaluate ? RecipeUse::kEvaluate : RecipeUse::kCompress;
-  for (const Violation& violation : ValidateRecipe(RecipeFromProto(job.recipe()), use)) {
+  const Recipe recipe = RecipeFromProto(job.recipe());
+  std::vector<Violation> violations = ValidateRecipe(recipe, use);
+  if (violations.empty()) {
+    std::vector<std::string> roles;
+    for (const v1::JobDataset& dataset : job.datasets()) roles.push_back(dataset.role());
+    violations = ValidateCalibration(recipe, roles);
+  }
+  for (const Violation& violation : violations) {
     out.push_back({absl::StrCat("job.recipe.", violation.field), violation.description});
   }
   if (job.datasets_size() > 16) out.push_back({"job.datasets", "at most 16 datasets are allowed"});
