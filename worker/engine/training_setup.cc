@@ -69,7 +69,8 @@ absl::StatusOr<std::unique_ptr<TrainingSetup>> TrainingSetup::Make(
   TrainingContext& context = setup->context_;
   context.train = train;
   context.original = &original;
-  context.output = GetString(SectionOf(recipe, "evaluate"), "output");
+  const Step section = SectionOf(recipe, "evaluate");
+  if (IsGiven(section, "output")) context.output = GetString(section, "output");
   RETURN_IF_ERROR(setup->ReadTeacher(original, notes));
   if (hooks.save_checkpoint || !request.checkpoint_file.empty()) {
     RETURN_IF_ERROR(setup->ReadCheckpoint(recipe, original, notes));

@@ -1,5 +1,5 @@
-// Who does the heavy arithmetic: convolutions, pools, products, softmax, normalizations. All
-// float32.
+// Who does the heavy arithmetic: convolutions and their gradients, pools, products, softmax,
+// normalizations. All float32.
 //
 // A node's kernel is made once and kept: it packs constant weights on first use, and keeps what it
 // made for a shape (at most kMaxShapesKept of them; past that it starts over).
@@ -68,6 +68,27 @@ class ConvKernel {
                            Layout residual_layout, float* y) = 0;
 };
 
+// The gradients of a convolution y = conv(x, w) + b that are wanted, given G_y.
+struct ConvGradSpec {
+  ConvSpec conv;  // of the forward run, without residual and post-op; `bias` says that b has one
+  Layout y_layout = Layout::kPlain;  // of G_y
+  bool data = false;                 // G_x
+  bool weights = false;              // G_w, and G_b where conv.bias
+
+  bool operator==(const ConvGradSpec& other) const = default;
+};
+
+class ConvGradKernel {
+ public:
+  virtual ~ConvGradKernel() = default;
+  // As ConvKernel::Prepare; returns the layout that G_x will have.
+  virtual absl::StatusOr<Layout> Prepare(const ConvGradSpec& spec) = 0;
+  // Runs what was prepared last. w and gw are plain, as ConvKernel's w; gb is [O]. x is read for
+  // G_w alone, w for G_x alone; what is not wanted may be nullptr.
+  virtual absl::Status Run(const float* x, const float* w, const float* gy, float* gx, float* gw,
+                           float* gb) = 0;
+};
+
 struct PoolSpec {
   enum class Kind : uint8_t { kMax, kAverage, kAverageWithPads };
   Kind kind = Kind::kMax;
@@ -119,6 +140,7 @@ class Backend {
   virtual absl::string_view name() const = 0;
 
   virtual std::unique_ptr<ConvKernel> MakeConv() = 0;
+  virtual std::unique_ptr<ConvGradKernel> MakeConvGrad() = 0;
   virtual std::unique_ptr<PoolKernel> MakePool() = 0;
   virtual std::unique_ptr<GemmKernel> MakeGemm() = 0;
 

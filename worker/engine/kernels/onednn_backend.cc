@@ -130,6 +130,7 @@ class OneDnnBackend : public Backend {
  public:
   absl::string_view name() const override { return "onednn"; }
   std::unique_ptr<ConvKernel> MakeConv() override { return MakeOneDnnConv(runtime_); }
+  std::unique_ptr<ConvGradKernel> MakeConvGrad() override { return MakeOneDnnConvGrad(runtime_); }
   std::unique_ptr<PoolKernel> MakePool() override { return std::make_unique<OneDnnPool>(runtime_); }
   std::unique_ptr<GemmKernel> MakeGemm() override { return std::make_unique<PanelGemm>(); }
 

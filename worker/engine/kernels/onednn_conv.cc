@@ -22,37 +22,6 @@ using dnnl::memory;
 using Dims = memory::dims;
 using Tag = memory::format_tag;
 
-Dims Join(std::initializer_list<int64_t> head, const Shape& tail) {
-  Dims dims(head);
-  dims.insert(dims.end(), tail.begin(), tail.end());
-  return dims;
-}
-
-// How the weights come: [g,] O, I, kernel... of a plain convolution; of a transposed one the
-// model's order is I, [g,] O and the logical order stays O, I.
-memory::desc PlainWeights(const ConvSpec& spec) {
-  const int64_t o = spec.out_channels / spec.groups;
-  const int64_t i = spec.in_channels / spec.groups;
-  const size_t axes = spec.window.kernel.size();
-  const bool grouped = spec.groups > 1;
-  Dims dims =
-      grouped ? Join({spec.groups, o, i}, spec.window.kernel) : Join({o, i}, spec.window.kernel);
-  Dims strides(dims.size());
-  int64_t stride = 1;
-  for (size_t a = dims.size(); a-- > dims.size() - axes;) {
-    strides[a] = stride;
-    stride *= dims[a];
-  }
-  const size_t out_at = grouped ? 1 : 0;
-  const size_t in_at = out_at + 1;
-  strides[spec.transposed ? out_at : in_at] = stride;
-  stride *= spec.transposed ? o : i;
-  strides[spec.transposed ? in_at : out_at] = stride;
-  stride *= spec.transposed ? i : o;
-  if (grouped) strides[0] = stride;
-  return {dims, memory::data_type::f32, strides};
-}
-
 // One convolution made ready.
 struct Plan {
   ConvSpec spec;
@@ -96,18 +65,10 @@ class OneDnnConv : public ConvKernel {
 
  private:
   Plan Make(const ConvSpec& spec) {
-    const int64_t block = LayoutBlock(runtime_.blocked);
-    const bool depthwise = spec.groups == spec.in_channels && spec.groups > 1;
-    const auto fills = [&](int64_t channels) {
-      return channels % block == 0 || (spec.groups == 1 && channels >= block);
-    };
-    const bool in_fits = depthwise || fills(spec.in_channels / spec.groups);
-    const bool out_fits = depthwise || fills(spec.out_channels / spec.groups);
-    // The first layer's few channels are read as they are.
-    const bool few = spec.groups == 1 && spec.in_channels <= 4;
-    if (out_fits && (in_fits || few) && !(depthwise && spec.groups < block / 2)) {
+    const BlockedFit fit = FitBlocked(spec, runtime_.blocked);
+    if (fit.worth) {
       Plan plan;
-      const Layout in = few ? Layout::kPlain : runtime_.blocked;
+      const Layout in = fit.few ? Layout::kPlain : runtime_.blocked;
       if (Guard([&] { plan = MakeIn(spec, in, runtime_.blocked); }).ok() &&
           absl::StrContains(plan.kind, "jit")) {
         return plan;
@@ -122,8 +83,8 @@ class OneDnnConv : public ConvKernel {
     plan.x_layout = in;
     plan.y_layout = out;
     const WindowSpec& w = spec.window;
-    plan.src = DescOf(Join({spec.batch, spec.in_channels}, w.in), in);
-    plan.dst = DescOf(Join({spec.batch, spec.out_channels}, w.out), out);
+    plan.src = DescOf(JoinDims({spec.batch, spec.in_channels}, w.in), in);
+    plan.dst = DescOf(JoinDims({spec.batch, spec.out_channels}, w.out), out);
     const memory::desc weights(PlainWeights(spec).dims(), memory::data_type::f32, Tag::any);
     const memory::desc bias =
         spec.bias ? memory::desc({spec.out_channels}, memory::data_type::f32, Tag::a)

@@ -40,6 +40,49 @@ dnnl::memory::desc DescOf(const dnnl::memory::dims& dims, Layout layout) {
   return {dims, dnnl::memory::data_type::f32, kTags[dims.size() - 3][static_cast<size_t>(layout)]};
 }
 
+dnnl::memory::dims JoinDims(std::initializer_list<int64_t> head, const Shape& tail) {
+  dnnl::memory::dims dims(head);
+  dims.insert(dims.end(), tail.begin(), tail.end());
+  return dims;
+}
+
+dnnl::memory::desc PlainWeights(const ConvSpec& spec) {
+  const int64_t o = spec.out_channels / spec.groups;
+  const int64_t i = spec.in_channels / spec.groups;
+  const size_t axes = spec.window.kernel.size();
+  const bool grouped = spec.groups > 1;
+  dnnl::memory::dims dims = grouped ? JoinDims({spec.groups, o, i}, spec.window.kernel)
+                                    : JoinDims({o, i}, spec.window.kernel);
+  dnnl::memory::dims strides(dims.size());
+  int64_t stride = 1;
+  for (size_t a = dims.size(); a-- > dims.size() - axes;) {
+    strides[a] = stride;
+    stride *= dims[a];
+  }
+  const size_t out_at = grouped ? 1 : 0;
+  const size_t in_at = out_at + 1;
+  strides[spec.transposed ? out_at : in_at] = stride;
+  stride *= spec.transposed ? o : i;
+  strides[spec.transposed ? in_at : out_at] = stride;
+  stride *= spec.transposed ? i : o;
+  if (grouped) strides[0] = stride;
+  return {dims, dnnl::memory::data_type::f32, strides};
+}
+
+BlockedFit FitBlocked(const ConvSpec& spec, Layout blocked) {
+  const int64_t block = LayoutBlock(blocked);
+  const bool depthwise = spec.groups == spec.in_channels && spec.groups > 1;
+  const auto fills = [&](int64_t channels) {
+    return channels % block == 0 || (spec.groups == 1 && channels >= block);
+  };
+  const bool in_fits = depthwise || fills(spec.in_channels / spec.groups);
+  const bool out_fits = depthwise || fills(spec.out_channels / spec.groups);
+  BlockedFit fit;
+  fit.few = spec.groups == 1 && spec.in_channels <= 4;
+  fit.worth = out_fits && (in_fits || fit.few) && !(depthwise && spec.groups < block / 2);
+  return fit;
+}
+
 bool AppendPostOp(const PostOp& op, dnnl::post_ops& ops) {
   using Algorithm = dnnl::algorithm;
   const auto append = [&ops](Algorithm algorithm, float alpha, float beta) {

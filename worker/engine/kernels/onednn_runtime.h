@@ -2,6 +2,7 @@
 #ifndef LATHE_WORKER_ENGINE_KERNELS_ONEDNN_RUNTIME_H_
 #define LATHE_WORKER_ENGINE_KERNELS_ONEDNN_RUNTIME_H_
 
+#include <initializer_list>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -40,6 +41,20 @@ class KernelScratch {
 // The description of a float32 tensor [n, c, spatial...] in a layout of ours.
 dnnl::memory::desc DescOf(const dnnl::memory::dims& dims, Layout layout);
 
+// [head..., tail...].
+dnnl::memory::dims JoinDims(std::initializer_list<int64_t> head, const Shape& tail);
+
+// How the weights of a convolution come: [g,] O, I, kernel... of a plain convolution; of a
+// transposed one the model's order is I, [g,] O and the logical order stays O, I.
+dnnl::memory::desc PlainWeights(const ConvSpec& spec);
+
+// Whether the channels of a convolution fill the vectors of the blocked layout `blocked`.
+struct BlockedFit {
+  bool worth = false;  // y is blocked, and x too unless:
+  bool few = false;    // the first layer's few channels are read as they are
+};
+BlockedFit FitBlocked(const ConvSpec& spec, Layout blocked);
+
 // Runs `fn`; what oneDNN throws becomes a Status: UNIMPLEMENTED for what it cannot do,
 // RESOURCE_EXHAUSTED, INTERNAL.
 template <typename Fn>
@@ -63,6 +78,7 @@ absl::Status Guard(Fn&& fn) {
 bool AppendPostOp(const PostOp& op, dnnl::post_ops& ops);
 
 std::unique_ptr<ConvKernel> MakeOneDnnConv(OneDnnRuntime& runtime);
+std::unique_ptr<ConvGradKernel> MakeOneDnnConvGrad(OneDnnRuntime& runtime);
 std::unique_ptr<PoolKernel> MakeOneDnnPool(OneDnnRuntime& runtime);
 
 }  // namespace lathe::engine

@@ -130,6 +130,92 @@ class ReferenceConv : public ConvKernel {
   std::vector<float> sums_;
 };
 
+// Plain or transposed, w is [A, B / groups, taps]: A are the channels of the side whose positions
+// the window is placed for (y of a plain convolution, x of a transposed one), B those of the side
+// that it reaches into.
+class ReferenceConvGrad : public ConvGradKernel {
+ public:
+  absl::StatusOr<Layout> Prepare(const ConvGradSpec& spec) override {
+    if (spec.conv.x_layout != Layout::kPlain || spec.y_layout != Layout::kPlain) {
+      return absl::UnimplementedError("the reference takes plain layouts only");
+    }
+    spec_ = spec;
+    return Layout::kPlain;
+  }
+
+  absl::Status Run(const float* x, const float* w, const float* gy, float* gx, float* gw,
+                   float* gb) override {
+    const ConvSpec& conv = spec_.conv;
+    const int64_t y_plane = Product(conv.window.out);
+    if (spec_.data) {
+      sums_.assign(static_cast<size_t>(conv.batch * conv.in_channels * Product(conv.window.in)), 0);
+      if (conv.transposed) {
+        Walk(
+            [&](int64_t at, int64_t to, int64_t tap) { sums_[Size(at)] += Times(gy[to], w[tap]); });
+      } else {
+        Walk(
+            [&](int64_t at, int64_t to, int64_t tap) { sums_[Size(to)] += Times(gy[at], w[tap]); });
+      }
+      std::copy(sums_.begin(), sums_.end(), gx);
+    }
+    if (!spec_.weights) return absl::OkStatus();
+    const int64_t channels = conv.transposed ? conv.in_channels : conv.out_channels;
+    const int64_t others = conv.transposed ? conv.out_channels : conv.in_channels;
+    sums_.assign(static_cast<size_t>(channels * others / conv.groups * Product(conv.window.kernel)),
+                 0);
+    const float* placed = conv.transposed ? x : gy;
+    const float* reached = conv.transposed ? gy : x;
+    Walk([&](int64_t at, int64_t to, int64_t tap) {
+      sums_[Size(tap)] += Times(placed[at], reached[to]);
+    });
+    std::copy(sums_.begin(), sums_.end(), gw);
+    if (!conv.bias) return absl::OkStatus();
+    sums_.assign(static_cast<size_t>(conv.out_channels), 0);
+    for (int64_t i = 0; i < conv.batch * conv.out_channels * y_plane; ++i) {
+      sums_[Size(i / y_plane % conv.out_channels)] += gy[i];
+    }
+    std::copy(sums_.begin(), sums_.end(), gb);
+    return absl::OkStatus();
+  }
+
+ private:
+  static size_t Size(int64_t index) { return static_cast<size_t>(index); }
+  static double Times(float a, float b) { return static_cast<double>(a) * b; }
+
+  // Calls fn(element of the placed side, element of the reached side, element of w) for each
+  // product of the convolution.
+  template <typename Fn>
+  void Walk(Fn&& fn) const {
+    const ConvSpec& conv = spec_.conv;
+    const WindowSpec window = conv.transposed ? Mirrored(conv.window) : conv.window;
+    const int64_t channels = conv.transposed ? conv.in_channels : conv.out_channels;
+    const int64_t others = conv.transposed ? conv.out_channels : conv.in_channels;
+    const int64_t group = channels / conv.groups;
+    const int64_t other_group = others / conv.groups;
+    const int64_t plane = Product(window.in);
+    const int64_t taps = Product(window.kernel);
+    int64_t from = 0;
+    if (Product(window.out) == 0 || taps == 0) return;
+    for (int64_t n = 0; n < conv.batch; ++n) {
+      for (int64_t a = 0; a < channels; ++a) {
+        const int64_t to = (n * others + a / group * other_group) * plane;
+        Shape at(window.out.size(), 0);
+        do {
+          ForWindow(window, at, [&](int64_t offset, int64_t tap) {
+            for (int64_t b = 0; b < other_group; ++b) {
+              fn(from, to + b * plane + offset, (a * other_group + b) * taps + tap);
+            }
+          });
+          ++from;
+        } while (Next(window.out, at));
+      }
+    }
+  }
+
+  ConvGradSpec spec_;
+  std::vector<double> sums_;
+};
+
 class ReferencePool : public PoolKernel {
  public:
   absl::Status Prepare(const PoolSpec& spec) override {
@@ -203,6 +289,9 @@ class ReferenceBackend : public Backend {
  public:
   absl::string_view name() const override { return "reference"; }
   std::unique_ptr<ConvKernel> MakeConv() override { return std::make_unique<ReferenceConv>(); }
+  std::unique_ptr<ConvGradKernel> MakeConvGrad() override {
+    return std::make_unique<ReferenceConvGrad>();
+  }
   std::unique_ptr<PoolKernel> MakePool() override { return std::make_unique<ReferencePool>(); }
   std::unique_ptr<GemmKernel> MakeGemm() override { return std::make_unique<ReferenceGemm>(); }
 

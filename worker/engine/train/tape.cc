@@ -20,10 +20,11 @@ bool IsFloatType(DType dtype) {
          dtype == DType::kBfloat16;
 }
 
-// Type and shape without the elements.
+// Type, shape and layout without the elements.
 Value ShapeOnly(const Value& value) {
   Value out;
   out.kind = value.kind;
+  out.layout = value.layout;
   out.dtype = value.dtype;
   out.dims = value.dims;
   return out;
@@ -282,15 +283,19 @@ absl::Status Tape::Impl::Accumulate(int slot, Value grad) {
     have = std::move(grad);
     return absl::OkStatus();
   }
+  if (have.layout != grad.layout) {
+    ASSIGN_OR_RETURN(have, ToPlain(have, memory));
+    ASSIGN_OR_RETURN(grad, ToPlain(grad, memory));
+  }
   if (!InOwnMemory(have) && InOwnMemory(grad)) std::swap(have, grad);
-  const auto count = have.size();
+  const auto count = have.bytes() / static_cast<int64_t>(sizeof(float));
   if (InOwnMemory(have)) {
     float* sum = have.Mutable<float>().data();
     ApplyPair(PairOp::kAdd, sum, 1, grad.As<float>().data(), 1, count, sum);
     return absl::OkStatus();
   }
   Value sum = ShapeOnly(have);
-  ASSIGN_OR_RETURN(sum.buffer, memory.Allocate(count * static_cast<int64_t>(sizeof(float))));
+  ASSIGN_OR_RETURN(sum.buffer, memory.Allocate(have.bytes()));
   sum.data = sum.buffer->data();
   ApplyPair(PairOp::kAdd, have.As<float>().data(), 1, grad.As<float>().data(), 1, count,
             sum.Mutable<float>().data());
@@ -331,12 +336,13 @@ absl::Status Tape::Impl::StepBack(size_t index) {
   }
   RETURN_IF_ERROR(Prepare(*rule, &record.inputs));
   RETURN_IF_ERROR(Prepare(*rule, &record.outputs));
+  RETURN_IF_ERROR(Prepare(*rule, &output_grads));
   std::vector<Value> input_grads(record.inputs.size());
   GradCall call;
   call.node = instruction.node;
   call.opset = instruction.opset;
-  call.inputs = record.inputs;
-  call.outputs = record.outputs;
+  call.inputs = std::span<Value>(record.inputs);
+  call.outputs = std::span<Value>(record.outputs);
   call.output_grads = std::span<Value>(output_grads);
   call.wanted = {reinterpret_cast<const bool*>(record.wanted.data()), record.wanted.size()};
   call.input_grads = std::span<Value>(input_grads);
@@ -381,7 +387,9 @@ absl::StatusOr<std::vector<Value>> Tape::Backward(std::vector<Value> output_grad
   for (size_t i = 0; i < impl.wanted_slots.size(); ++i) {
     const int slot = impl.wanted_slots[i];
     out.push_back(slot >= 0 ? std::move(impl.grads[slot]) : Value());
-    if (out.back().IsTensor()) impl.reached[i] = 1;
+    if (!out.back().IsTensor()) continue;
+    impl.reached[i] = 1;
+    ASSIGN_OR_RETURN(out.back(), ToPlain(out.back(), impl.memory));
   }
   impl.grads.clear();
   impl.memory.EndRun();

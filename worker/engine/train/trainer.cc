@@ -20,7 +20,7 @@ namespace {
 // The curve has so many points or a few more.
 constexpr int64_t kCurvePoints = 200;
 // A loss so many times that of the first steps, and for so long, has exploded.
-constexpr double kExplosion = 20;
+constexpr double kExplosion = 50;
 constexpr int64_t kFirstSteps = 10;
 constexpr int64_t kExplodedFor = 10;
 // The one retry after divergence.
@@ -220,7 +220,9 @@ absl::Status TrainRun::Step() {
   if (step_ < kFirstSteps) {
     first_losses_ = std::max(first_losses_, result.loss);
   } else {
-    exploded_ = result.loss > kExplosion * (first_losses_ + 1e-6) ? exploded_ + 1 : 0;
+    // A model that was right everywhere begins near 0: what is small is no explosion.
+    const double usual = std::max(first_losses_, options_.loss.kind == LossKind::kMse ? 0.0 : 1.0);
+    exploded_ = result.loss > kExplosion * usual ? exploded_ + 1 : 0;
     if (exploded_ >= kExplodedFor) {
       return Diverged(absl::StrFormat(
           "training diverged at step %d of %d: its loss rose to %.3g, from %.3g at the start",

@@ -11,9 +11,11 @@ namespace {
 
 using Table = std::span<const OpBackward> (*)();
 constexpr Table kTables[] = {
-    ProductBackwards,
-    ArithmeticBackwards,
-    ActivationBackwards,
+    ProductBackwards,    ArithmeticBackwards, UnaryBackwards,  ActivationBackwards,
+    ReductionBackwards,  LayoutBackwards,     PieceBackwards,  GatherBackwards,
+    SoftmaxBackwards,    NormBackwards,       ResizeBackwards, EinsumBackwards,
+    QuantizeBackwards,   ConvBackwards,       PoolBackwards,   RecurrentBackwards,
+    NoGradientBackwards,
 };
 
 }  // namespace

@@ -28,7 +28,8 @@ enum BackwardFlags : unsigned {
   // QuantizeLinear, whose rounding counts as the identity (straight-through estimation, Bengio,
   // Leonard and Courville 2013, section 4).
   kThroughIntegers = 1,
-  // Takes inputs and outputs in a blocked layout; otherwise they come plain.
+  // Takes inputs, outputs and gradients in a blocked layout, each as it lies; otherwise they come
+  // plain. GradContext::Align helps.
   kTakesBlockedValues = 2,
 };
 
@@ -50,8 +51,22 @@ std::span<const OpBackward* const> AllBackwards();
 
 // The tables, by file.
 std::span<const OpBackward> ProductBackwards();     // product.cc: MatMul, Gemm
-std::span<const OpBackward> ArithmeticBackwards();  // arithmetic.cc: Add, Sub, Mul, Div, Pow, ...
-std::span<const OpBackward> ActivationBackwards();  // activation.cc: Relu, Gelu, Sigmoid, ...
+std::span<const OpBackward> ArithmeticBackwards();  // arithmetic.cc: Add, Mul, Pow, Max, Where, ...
+std::span<const OpBackward> UnaryBackwards();       // unary.cc: Exp, Erf, Sin, Cast, CumSum, ...
+std::span<const OpBackward> ActivationBackwards();  // activation.cc: Relu, Gelu, Clip, PRelu, ...
+std::span<const OpBackward> ReductionBackwards();   // reduction.cc: Reduce*
+std::span<const OpBackward> LayoutBackwards();      // layout.cc: Reshape, Transpose, DepthToSpace
+std::span<const OpBackward> PieceBackwards();       // pieces.cc: Concat, Split, Slice, Pad, Tile
+std::span<const OpBackward> GatherBackwards();      // gather.cc: Gather*, Scatter*, TopK, Trilu
+std::span<const OpBackward> SoftmaxBackwards();     // softmax.cc: Softmax, LogSoftmax
+std::span<const OpBackward> NormBackwards();      // norm.cc: BatchNormalization, LayerNormalization
+std::span<const OpBackward> ResizeBackwards();    // resize.cc: Resize, Upsample
+std::span<const OpBackward> EinsumBackwards();    // einsum.cc
+std::span<const OpBackward> QuantizeBackwards();  // quantize.cc: QuantizeLinear, Dequantize, ...
+std::span<const OpBackward> NoGradientBackwards();  // no_gradient.cc: ArgMax, Equal, Shape, ...
+std::span<const OpBackward> ConvBackwards();        // conv.cc: Conv, ConvTranspose
+std::span<const OpBackward> PoolBackwards();        // pool.cc: MaxPool, GlobalAveragePool, ...
+std::span<const OpBackward> RecurrentBackwards();   // recurrent.cc: LSTM, GRU, RNN
 
 }  // namespace lathe::engine
 

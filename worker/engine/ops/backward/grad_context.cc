@@ -9,6 +9,7 @@
 #include "common/status_reason.h"
 #include "worker/engine/graph/scopes.h"
 #include "worker/engine/kernels/reduce.h"
+#include "worker/engine/ops/forward/run_node.h"
 #include "worker/engine/ops/forward/value_read.h"
 
 namespace lathe::engine {
@@ -34,6 +35,11 @@ std::string DescribeInputs(const GradCall& call) {
 
 }  // namespace
 
+std::span<const float> Memory(const Value& value) {
+  return {reinterpret_cast<const float*>(value.data),
+          static_cast<size_t>(value.bytes()) / sizeof(float)};
+}
+
 const Value& GradContext::Nothing() {
   static const auto* const nothing = new Value;
   return *nothing;
@@ -50,11 +56,12 @@ double GradContext::Scalar(size_t i, double fallback) const {
   return Has(i) && In(i).data != nullptr ? ReadFirst(In(i)).value_or(fallback) : fallback;
 }
 
-absl::StatusOr<Value> GradContext::NewValue(Shape dims) {
-  const int64_t bytes = ValueBytes(DType::kFloat, dims, Layout::kPlain);
+absl::StatusOr<Value> GradContext::NewValue(Shape dims, Layout layout) {
+  const int64_t bytes = ValueBytes(DType::kFloat, dims, layout);
   if (bytes < 0) return Error("a gradient would have an impossible shape");
   Value out;
   out.kind = Value::Kind::kTensor;
+  out.layout = layout;
   out.dtype = DType::kFloat;
   out.dims = std::move(dims);
   ASSIGN_OR_RETURN(out.buffer, call_.memory->Allocate(bytes));
@@ -62,9 +69,34 @@ absl::StatusOr<Value> GradContext::NewValue(Shape dims) {
   return out;
 }
 
-absl::StatusOr<std::span<float>> GradContext::Emit(size_t i) {
-  ASSIGN_OR_RETURN(call_.input_grads[i], NewValue(Dims(i)));
-  return call_.input_grads[i].Mutable<float>();
+absl::Status GradContext::Align() {
+  const Layout layout = GradValue(0).layout;
+  bool alike = true;
+  for (const std::span<Value> values : {call_.inputs, call_.outputs, call_.output_grads}) {
+    for (const Value& value : values) {
+      if (!value.IsTensor() || value.data == nullptr || value.dims.size() < 2) continue;
+      alike = alike && value.layout == layout;
+    }
+  }
+  return alike ? absl::OkStatus() : MakePlain();
+}
+
+absl::Status GradContext::MakePlain() {
+  for (const std::span<Value> values : {call_.inputs, call_.outputs, call_.output_grads}) {
+    for (Value& value : values) {
+      if (!value.IsTensor() || value.data == nullptr) continue;
+      ASSIGN_OR_RETURN(value, ToPlain(value, *call_.memory));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::span<float>> GradContext::Emit(size_t i) { return EmitIn(i, Layout::kPlain); }
+
+absl::StatusOr<std::span<float>> GradContext::EmitIn(size_t i, Layout layout) {
+  Value& grad = call_.input_grads[i];
+  ASSIGN_OR_RETURN(grad, NewValue(Dims(i), layout));
+  return std::span<float>(reinterpret_cast<float*>(grad.buffer->data()), Memory(grad).size());
 }
 
 absl::StatusOr<std::span<float>> GradContext::EmitZeros(size_t i) {
@@ -77,12 +109,11 @@ absl::StatusOr<std::span<float>> GradContext::EmitInPlace(size_t i, size_t o) {
   Value& grad = call_.output_grads[o];
   if (grad.buffer == nullptr || grad.buffer.use_count() > 1 || grad.keep_alive != nullptr ||
       grad.size() != In(i).size()) {
-    return Emit(i);
+    return EmitIn(i, grad.layout);
   }
   Pass(i, o);
   // Two values hold the memory now, of which one is about to end.
-  return std::span<float>(reinterpret_cast<float*>(grad.buffer->data()),
-                          static_cast<size_t>(grad.size()));
+  return std::span<float>(reinterpret_cast<float*>(grad.buffer->data()), Memory(grad).size());
 }
 
 void GradContext::Pass(size_t i, size_t o) { Set(i, call_.output_grads[o]); }

@@ -23,18 +23,23 @@ namespace lathe::engine {
 // What the context of one node is made of (filled in by the tape).
 struct GradCall {
   const Node* node = nullptr;
-  int64_t opset = 0;              // of the node's domain
-  std::span<const Value> inputs;  // one a node input; kNone where left out
-  // One a node output. Of values that the rule did not ask for (OpBackward::reads_*), type and
-  // shape are there and `data` is nullptr.
-  std::span<const Value> outputs;
-  std::span<Value> output_grads;  // float32, plain; kNone where the loss does not depend on it
-  std::span<const bool> wanted;   // one an input: whether its gradient is
-  std::span<Value> input_grads;   // one an input, to be filled in; kNone: zero
+  int64_t opset = 0;        // of the node's domain
+  std::span<Value> inputs;  // one a node input; kNone where left out
+  // One a node output. Of values that the rule did not ask for (OpBackward::reads_*), type, shape
+  // and layout are there and `data` is nullptr.
+  std::span<Value> outputs;
+  // float32; plain unless the rule says kTakesBlockedValues; kNone where the loss does not depend
+  // on it.
+  std::span<Value> output_grads;
+  std::span<const bool> wanted;  // one an input: whether its gradient is
+  std::span<Value> input_grads;  // one an input, to be filled in; kNone: zero
   ActivationMemory* memory = nullptr;
   Backend* backend = nullptr;
   std::unique_ptr<NodeState>* state = nullptr;  // the rule's own, apart from the forward run's
 };
+
+// The floats of a value in the order of its memory, padding included.
+std::span<const float> Memory(const Value& value);
 
 class GradContext {
  public:
@@ -44,6 +49,7 @@ class GradContext {
   int64_t opset() const { return call_.opset; }
 
   size_t input_count() const { return call_.inputs.size(); }
+  std::span<const Value> inputs() const { return call_.inputs; }
   bool Has(size_t i) const {
     return i < call_.inputs.size() && call_.inputs[i].kind != Value::Kind::kNone;
   }
@@ -66,7 +72,16 @@ class GradContext {
     return i < call_.output_grads.size() && call_.output_grads[i].IsTensor();
   }
   std::span<const float> Grad(size_t i) const { return call_.output_grads[i].As<float>(); }
+  // The same with a blocked layout's padding, in the order of the memory.
+  std::span<const float> GradMemory(size_t i) const { return Memory(call_.output_grads[i]); }
   const Value& GradValue(size_t i) const { return call_.output_grads[i]; }
+
+  // For rules that take blocked values: leaves everything as it lies when all values that have
+  // elements and the gradient of output 0 lie in its layout, but for those of one axis or none;
+  // makes all of them plain otherwise.
+  absl::Status Align();
+  // Makes every value and gradient plain.
+  absl::Status MakePlain();
 
   // Whether the gradient of input `i` is wanted. Emit none that is not.
   bool Wants(size_t i) const { return Has(i) && i < call_.wanted.size() && call_.wanted[i]; }
@@ -74,8 +89,14 @@ class GradContext {
   absl::StatusOr<std::span<float>> Emit(size_t i);
   // The same, zero.
   absl::StatusOr<std::span<float>> EmitZeros(size_t i);
-  // As Emit, in the memory of the gradient of output `o` when nobody else needs that: write element
-  // k only after Grad(o)[k] was read for the last time. Sizes must be equal.
+  // What Emit or EmitZeros gave for input `i`.
+  std::span<float> Emitted(size_t i) { return call_.input_grads[i].Mutable<float>(); }
+  // As Emit, in a layout: the elements in the order of the memory, padding included. Padding must
+  // be written too, as zeros.
+  absl::StatusOr<std::span<float>> EmitIn(size_t i, Layout layout);
+  // As EmitIn with the layout of the gradient of output `o`, in its memory when nobody else needs
+  // that: write element k only after GradMemory(o)[k] was read for the last time. Sizes must be
+  // equal.
   absl::StatusOr<std::span<float>> EmitInPlace(size_t i, size_t o);
   // The gradient of input `i` is that of output `o`, element by element, in the input's shape.
   void Pass(size_t i, size_t o);
@@ -86,8 +107,8 @@ class GradContext {
   absl::StatusOr<std::shared_ptr<Buffer>> Scratch(int64_t bytes) {
     return call_.memory->Allocate(bytes);
   }
-  // A float32 value in plain layout, not yet written.
-  absl::StatusOr<Value> NewValue(Shape dims);
+  // A float32 value, not yet written.
+  absl::StatusOr<Value> NewValue(Shape dims, Layout layout = Layout::kPlain);
 
   // This rule's state for this node, made on first use.
   template <typename T>
@@ -96,6 +117,7 @@ class GradContext {
     return static_cast<T&>(**call_.state);
   }
   Backend& backend() { return *call_.backend; }
+  ActivationMemory& memory() { return *call_.memory; }
 
   // INVALID_ARGUMENT with the operator and its inputs; UNIMPLEMENTED for a form that has no rule.
   absl::Status Error(const std::string& what) const;

@@ -136,9 +136,8 @@ absl::Status Convolve(RunContext& ctx, bool transposed) {
     return ctx.Error(absl::StrCat("the bias must have shape [", spec.out_channels, "]"));
   }
   Shape kernel(w.dims.begin() + 2, w.dims.end());
-  ASSIGN_OR_RETURN(spec.window, transposed
-                                    ? ReadTransposedWindow(ctx, x.dims, out_dims, std::move(kernel))
-                                    : ReadWindowSpec(ctx, x.dims, out_dims, std::move(kernel)));
+  ASSIGN_OR_RETURN(spec.window,
+                   ReadWindowSpec(ctx, x.dims, out_dims, std::move(kernel), transposed));
   if (spec.residual && ctx.In(at.residual).dims != out_dims) {
     return ConvolveThenAdd(ctx, spec, out_dims, at);
   }

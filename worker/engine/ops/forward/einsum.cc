@@ -2,101 +2,25 @@
 // those that nothing else needs are summed over, and what is left are rows and columns of a batch
 // of matrix products. Operands that do not lie so are copied first.
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/status_macros.h"
 #include "worker/engine/kernels/backend.h"
+#include "worker/engine/ops/forward/einsum_equation.h"
 #include "worker/engine/ops/forward/forward.h"
 
 namespace lathe::engine {
 namespace {
 
-using Labels = std::vector<int>;  // letters; what `...` stands for, -1 (the last axis), -2, ...
-
-struct Equation {
-  std::vector<Labels> terms;
-  Labels output;
-  std::map<int, int64_t> extent;
-};
+using Labels = EinsumLabels;
 
 struct EinsumState : NodeState {
   std::unique_ptr<GemmKernel> kernel;
 };
-
-// Labels of one term; nullopt when it is malformed.
-std::optional<Labels> ReadTerm(const std::string& term, int64_t hidden) {
-  Labels labels;
-  for (size_t i = 0; i < term.size(); ++i) {
-    if (term.compare(i, 3, "...") == 0) {
-      for (int64_t k = hidden; k > 0; --k) labels.push_back(static_cast<int>(-k));
-      i += 2;
-    } else if (std::isalpha(static_cast<unsigned char>(term[i])) != 0) {
-      labels.push_back(term[i]);
-    } else {
-      return std::nullopt;
-    }
-  }
-  return labels;
-}
-
-absl::StatusOr<Equation> ReadEquation(const RunContext& ctx) {
-  std::string text;
-  for (const char c : ctx.node().StringAttribute("equation", "")) {
-    if (c != ' ') text += c;
-  }
-  const std::vector<std::string> sides = absl::StrSplit(text, "->");
-  const std::vector<std::string> terms = absl::StrSplit(sides[0], ',');
-  if (sides.size() > 2 || terms.size() != ctx.input_count()) {
-    return ctx.Error(absl::StrCat("the equation '", text, "' does not fit its inputs"));
-  }
-  Equation e;
-  std::map<int, int> seen;
-  int64_t most = 0;
-  for (size_t i = 0; i < terms.size(); ++i) {
-    const auto rank = static_cast<int64_t>(ctx.In(i).dims.size());
-    const bool dots = terms[i].find("...") != std::string::npos;
-    const int64_t hidden = rank - static_cast<int64_t>(terms[i].size()) + (dots ? 3 : 0);
-    const auto labels = hidden < 0 ? std::nullopt : ReadTerm(terms[i], hidden);
-    if (!labels || static_cast<int64_t>(labels->size()) != rank) {
-      return ctx.Error(absl::StrCat("the term '", terms[i], "' does not fit input ", i));
-    }
-    most = std::max(most, dots ? hidden : 0);
-    for (size_t a = 0; a < labels->size(); ++a) {
-      const int64_t extent = ctx.In(i).dims[a];
-      ++seen[(*labels)[a]];
-      const auto [slot, fresh] = e.extent.emplace((*labels)[a], extent);
-      if (fresh || slot->second == extent || extent == 1) continue;
-      if (slot->second != 1) {
-        return ctx.Error(absl::StrCat("a label of '", text, "' has two extents, ", slot->second,
-                                      " and ", extent));
-      }
-      slot->second = extent;
-    }
-    e.terms.push_back(*labels);
-  }
-  if (sides.size() == 2) {
-    const auto labels = ReadTerm(sides[1], most);
-    if (!labels) return ctx.Error(absl::StrCat("the output of '", text, "' is malformed"));
-    e.output = *labels;
-  } else {
-    for (int64_t k = most; k > 0; --k) e.output.push_back(static_cast<int>(-k));
-    for (const auto& [label, count] : seen) {
-      if (label > 0 && count == 1) e.output.push_back(label);
-    }
-  }
-  for (const int label : e.output) {
-    if (e.extent.count(label) == 0) {
-      return ctx.Error(absl::StrCat("the output of '", text, "' has a label of no input"));
-    }
-  }
-  return e;
-}
 
 bool Has(const Labels& labels, int label) {
   return std::find(labels.begin(), labels.end(), label) != labels.end();
@@ -110,7 +34,7 @@ struct Operand {
   std::vector<T> held;  // of an intermediate result
 };
 
-int64_t Count(const Equation& e, const Labels& labels) {
+int64_t Count(const EinsumEquation& e, const Labels& labels) {
   int64_t count = 1;
   for (const int label : labels) count = SaturatingMul(count, e.extent.at(label));
   return count;
@@ -129,7 +53,7 @@ Operand<T> Strided(const Labels& labels, const Shape& dims, const T* data) {
 
 // Whether the operand is dense in the order of `labels`.
 template <typename T>
-bool IsDense(const Equation& e, const Operand<T>& o, const Labels& labels) {
+bool IsDense(const EinsumEquation& e, const Operand<T>& o, const Labels& labels) {
   int64_t stride = 1;
   for (size_t i = labels.size(); i-- > 0;) {
     const int64_t extent = e.extent.at(labels[i]);
@@ -142,7 +66,7 @@ bool IsDense(const Equation& e, const Operand<T>& o, const Labels& labels) {
 
 // The operand dense in the order of `labels`, summed over `summed`.
 template <typename T>
-std::vector<T> Gather(const Equation& e, const Operand<T>& o, const Labels& labels,
+std::vector<T> Gather(const EinsumEquation& e, const Operand<T>& o, const Labels& labels,
                       const Labels& summed) {
   Labels all = labels;
   all.insert(all.end(), summed.begin(), summed.end());
@@ -216,8 +140,8 @@ absl::Status Multiply(RunContext& ctx, const GemmArgs& shape, int64_t batch, con
 
 // a times b, summed over what neither `needed` nor the other has.
 template <typename T>
-absl::Status Contract(RunContext& ctx, const Equation& e, const std::set<int>& needed, Operand<T> a,
-                      Operand<T> b, Operand<T>* out) {
+absl::Status Contract(RunContext& ctx, const EinsumEquation& e, const std::set<int>& needed,
+                      Operand<T> a, Operand<T> b, Operand<T>* out) {
   Labels batch;
   Labels rows;
   Labels columns;
@@ -280,7 +204,7 @@ absl::Status Contract(RunContext& ctx, const Equation& e, const std::set<int>& n
 }
 
 template <typename T>
-absl::Status RunTyped(RunContext& ctx, const Equation& e, Value& y) {
+absl::Status RunTyped(RunContext& ctx, const EinsumEquation& e, Value& y) {
   Operand<T> result = Strided<T>(e.terms[0], ctx.In(0).dims, ctx.Data<T>(0).data());
   for (size_t i = 1; i < e.terms.size(); ++i) {
     std::set<int> needed(e.output.begin(), e.output.end());
@@ -313,7 +237,7 @@ absl::Status Einsum(RunContext& ctx) {
     }
   }
   if (ctx.input_count() == 0) return ctx.Error("it has no inputs");
-  ASSIGN_OR_RETURN(const Equation e, ReadEquation(ctx));
+  ASSIGN_OR_RETURN(const EinsumEquation e, ReadEinsumEquation(ctx));
   ASSIGN_OR_RETURN(Value * y, ctx.Out(0));
   if (y->size() != Count(e, e.output)) return ctx.Error("its inputs do not fit together");
   if (y->size() == 0) return absl::OkStatus();

@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "worker/engine/ops/forward/run_context.h"
+#include "worker/engine/ops/op_context.h"
 
 namespace lathe::engine {
 
@@ -29,8 +32,10 @@ struct Granularity {
 };
 
 // For input 0 with the scales of input 1 and the zero points of input 2, by the node's axis and
-// block_size. INVALID_ARGUMENT when their shapes do not fit.
-absl::StatusOr<Granularity> ReadGranularity(const RunContext& ctx);
+// block_size. `Context` is a RunContext or a GradContext. INVALID_ARGUMENT when their shapes do not
+// fit.
+template <typename Context>
+absl::StatusOr<Granularity> ReadGranularity(const Context& ctx);
 
 // The elements of a numeric tensor as float32.
 std::vector<float> ReadFloats(const Value& value);
@@ -64,6 +69,50 @@ void Granularity::ForEach(Run run, Each each) const {
       }
     }
   }
+}
+
+template <typename Context>
+absl::StatusOr<Granularity> ReadGranularity(const Context& ctx) {
+  const Shape& dims = ctx.In(0).dims;
+  const Value& scale = ctx.In(1);
+  Granularity out;
+  if (!ctx.In(0).IsTensor() || !scale.IsTensor()) return ctx.Error("it needs an input and a scale");
+  if (ctx.Has(2) && ctx.In(2).size() != scale.size()) {
+    return ctx.Error("the zero point must have the scale's shape");
+  }
+  if (scale.size() == 1) {
+    out.inner = ctx.In(0).size();
+    return out;
+  }
+  const auto rank = static_cast<int64_t>(dims.size());
+  const int64_t given = ctx.node().IntAttribute("axis", 1);
+  const std::optional<int64_t> axis = NormalAxis(given, rank);
+  if (!axis) return ctx.Error(absl::StrCat("axis ", given, " does not lie in the input"));
+  for (int64_t d = 0; d < *axis; ++d) out.outer = SaturatingMul(out.outer, dims[d]);
+  out.extent = dims[*axis];
+  for (int64_t d = *axis + 1; d < rank; ++d) out.inner = SaturatingMul(out.inner, dims[d]);
+  const int64_t block = ctx.node().IntAttribute("block_size", 0);
+  if (block < 0)
+    return ctx.Error(absl::StrCat("block_size is ", block, "; it must not be negative"));
+  if (block == 0) {
+    if (scale.dims.size() != 1 || scale.dims[0] != out.extent) {
+      return ctx.Error(absl::StrCat("the scale must be a scalar or have ", out.extent,
+                                    " elements, one for each index of axis ", *axis));
+    }
+    out.kind = Granularity::Kind::kAxis;
+    return out;
+  }
+  out.kind = Granularity::Kind::kBlocked;
+  // A block longer than the axis is all of it.
+  out.block = std::min(block, std::max<int64_t>(out.extent, 1));
+  Shape wanted = dims;
+  wanted[*axis] = (out.extent + out.block - 1) / out.block;
+  if (scale.dims != wanted) {
+    return ctx.Error(absl::StrCat("with block_size ", block,
+                                  " the scale must have the input's shape, but ", wanted[*axis],
+                                  " on axis ", *axis));
+  }
+  return out;
 }
 
 }  // namespace lathe::engine

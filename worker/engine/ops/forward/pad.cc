@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -39,47 +38,6 @@ int64_t Extend(const std::string& mode, int64_t i, int64_t extent) {
   if (mode == "reflect") return Reflect(i, extent);
   if (mode == "wrap") return (i % extent + extent) % extent;
   return kFill;
-}
-
-struct Amounts {
-  std::vector<int64_t> begin;
-  std::vector<int64_t> end;
-};
-
-absl::StatusOr<Amounts> ReadAmounts(RunContext& ctx, int64_t rank) {
-  std::vector<int64_t> pads = ctx.node().IntsAttribute("pads");
-  if (ctx.node().FindAttribute("pads") == nullptr) {
-    ASSIGN_OR_RETURN(pads, ctx.Ints(1));
-  }
-  std::vector<int64_t> axes(static_cast<size_t>(rank));
-  std::iota(axes.begin(), axes.end(), int64_t{0});
-  if (ctx.Has(3)) {
-    ASSIGN_OR_RETURN(axes, ctx.Ints(3));
-  }
-  if (pads.size() != 2 * axes.size()) {
-    return ctx.Error(
-        absl::StrCat("pads must have ", 2 * axes.size(), " elements, not ", pads.size()));
-  }
-  Amounts out;
-  out.begin.assign(static_cast<size_t>(rank), 0);
-  out.end.assign(static_cast<size_t>(rank), 0);
-  std::vector<bool> seen(static_cast<size_t>(rank), false);
-  for (size_t i = 0; i < axes.size(); ++i) {
-    const auto axis = NormalAxis(axes[i], rank);
-    if (!axis || seen[*axis]) {
-      return ctx.Error(
-          absl::StrCat("axis ", axes[i], " is repeated, or outside of [", -rank, ", ", rank, ")"));
-    }
-    for (const int64_t amount : {pads[i], pads[i + axes.size()]}) {
-      if (amount < -kMaxExtent || amount > kMaxExtent) {
-        return ctx.Error(absl::StrCat("pads of ", amount, " are out of range"));
-      }
-    }
-    seen[*axis] = true;
-    out.begin[*axis] = pads[i];
-    out.end[*axis] = pads[i + axes.size()];
-  }
-  return out;
 }
 
 // Repeats an element of `width` bytes.
@@ -177,8 +135,7 @@ absl::Status RunPad(RunContext& ctx) {
   }
   ASSIGN_OR_RETURN(Elements in, ReadElements(ctx, 0));
   ASSIGN_OR_RETURN(ElementsOut out, ElementsOut::Make(ctx, 0));
-  const auto rank = static_cast<int64_t>(in.dims.size());
-  ASSIGN_OR_RETURN(const Amounts pads, ReadAmounts(ctx, rank));
+  ASSIGN_OR_RETURN(const PadAmounts pads, ReadPadAmounts(ctx));
   Elements held;
   alignas(16) char fill[sizeof(Word128)];
   RETURN_IF_ERROR(ReadFill(ctx, in, held, fill));

@@ -1,7 +1,6 @@
 // Values joined, cut and repeated. Padding is in pad.cc.
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -10,8 +9,8 @@
 #include "worker/engine/ops/forward/elements.h"
 #include "worker/engine/ops/forward/forward.h"
 #include "worker/engine/ops/forward/pad.h"
+#include "worker/engine/ops/forward/slice_view.h"
 #include "worker/engine/ops/op_context.h"
-#include "worker/engine/ops/op_rules.h"
 
 namespace lathe::engine {
 namespace {
@@ -78,62 +77,19 @@ absl::Status RunSplit(RunContext& ctx) {
 }
 
 absl::Status RunSlice(RunContext& ctx) {
-  const Node& node = ctx.node();
-  const bool attributes = node.FindAttribute("starts") != nullptr;
-  std::vector<int64_t> starts = node.IntsAttribute("starts");
-  std::vector<int64_t> ends = node.IntsAttribute("ends");
-  std::vector<int64_t> axes = node.IntsAttribute("axes");
-  bool axes_given = node.FindAttribute("axes") != nullptr;
-  std::vector<int64_t> steps;
-  if (!attributes) {
-    ASSIGN_OR_RETURN(starts, ctx.Ints(1));
-    ASSIGN_OR_RETURN(ends, ctx.Ints(2));
-    axes_given = ctx.Has(3);
-    if (axes_given) {
-      ASSIGN_OR_RETURN(axes, ctx.Ints(3));
-    }
-    if (ctx.Has(4)) {
-      ASSIGN_OR_RETURN(steps, ctx.Ints(4));
-    }
-  }
-  if (!axes_given) {
-    axes.resize(starts.size());
-    std::iota(axes.begin(), axes.end(), int64_t{0});
-  }
-  if (steps.empty()) steps.assign(starts.size(), 1);
-  if (ends.size() != starts.size() || axes.size() != starts.size() ||
-      steps.size() != starts.size()) {
-    return ctx.Error("starts, ends, axes and steps must be of one length");
-  }
   ASSIGN_OR_RETURN(const Elements in, ReadElements(ctx, 0));
-  const auto rank = static_cast<int64_t>(in.dims.size());
-  StridedMove move;
-  move.extents = in.dims;
-  move.from_strides = Strides(in.dims);
-  int64_t first = 0;
-  std::vector<bool> seen(in.dims.size(), false);
-  for (size_t i = 0; i < starts.size(); ++i) {
-    const auto axis = NormalAxis(axes[i], rank);
-    if (!axis || seen[*axis]) {
-      return ctx.Error(
-          absl::StrCat("axis ", axes[i], " is repeated, or outside of [", -rank, ", ", rank, ")"));
-    }
-    if (steps[i] == 0) return ctx.Error("a step must not be 0");
-    seen[*axis] = true;
-    const SliceRange range = ResolveSlice(starts[i], ends[i], steps[i], in.dims[*axis]);
-    first += range.first * move.from_strides[*axis];
-    move.extents[*axis] = range.count;
-    // Of a single element the step leads nowhere, and may be any number.
-    move.from_strides[*axis] *= range.count > 1 ? range.step : 1;
-  }
-  if (move.extents == in.dims && first == 0 && move.from_strides == Strides(in.dims)) {
+  ASSIGN_OR_RETURN(const SliceView view, ReadSliceView(ctx));
+  if (view.extents == in.dims && view.first == 0 && view.strides == Strides(in.dims)) {
     ctx.Set(0, ctx.In(0));
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(ElementsOut out, ElementsOut::Make(ctx, 0, in.dtype, move.extents));
+  ASSIGN_OR_RETURN(ElementsOut out, ElementsOut::Make(ctx, 0, in.dtype, view.extents));
   if (out.count() > 0) {
+    StridedMove move;
+    move.extents = view.extents;
+    move.from_strides = view.strides;
     move.to_strides = Strides(move.extents);
-    MoveStrided(move, in.width, in.data + first * in.width, out.data());
+    MoveStrided(move, in.width, in.data + view.first * in.width, out.data());
   }
   return out.Finish(ctx);
 }

@@ -153,33 +153,13 @@ absl::Status MaxPool(RunContext& ctx) {
   return absl::OkStatus();
 }
 
-// Elements of the window that lie inside the input and its padding as the node gives it: what an
-// average that counts the padding divides by. Windows that ceil_mode adds may reach past both.
-int64_t PaddedCount(const WindowSpec& w, const Shape& pads_end, const Shape& at) {
-  int64_t count = 1;
-  for (size_t i = 0; i < w.kernel.size(); ++i) {
-    const int64_t start = at[i] * w.strides[i] - w.pads_begin[i];
-    const int64_t room = w.in[i] + pads_end[i] - start;
-    count *= std::clamp<int64_t>((room + w.dilations[i] - 1) / w.dilations[i], 0, w.kernel[i]);
-  }
-  return count;
-}
-
 absl::Status AveragePool(RunContext& ctx) {
   ASSIGN_OR_RETURN(const Shape out, PooledDims(ctx));
   if (ctx.In(0).dtype != DType::kFloat) return ctx.Error("its input must be of floats");
   ASSIGN_OR_RETURN(const Windows w, ReadWindows(ctx, out));
   const bool with_pads = ctx.node().IntAttribute("count_include_pad", 0) != 0;
   const size_t axes = w.spec.kernel.size();
-  const std::string auto_pad = ctx.node().StringAttribute("auto_pad", "NOTSET");
-  const Shape pads = ctx.node().IntsAttribute("pads");
-  Shape pads_end = w.spec.pads_end;
-  if (auto_pad == "NOTSET" || auto_pad.empty() || auto_pad == "VALID") {
-    pads_end.assign(axes, 0);
-    if (pads.size() == 2 * axes && auto_pad != "VALID") {
-      pads_end.assign(pads.begin() + static_cast<int64_t>(axes), pads.end());
-    }
-  }
+  const Shape pads_end = PoolPadsEnd(ctx.node(), w.spec);
   bool past = false;
   for (size_t i = 0; i < axes; ++i) past = past || w.spec.pads_end[i] > pads_end[i];
   if (FitsKernel(ctx.In(0), out, w.spec) && !(with_pads && past)) {

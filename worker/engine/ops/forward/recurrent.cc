@@ -16,6 +16,7 @@
 #include "worker/engine/kernels/row_kernels.h"
 #include "worker/engine/ops/forward/forward.h"
 #include "worker/engine/ops/forward/recurrent_activation.h"
+#include "worker/engine/ops/forward/recurrent_layer.h"
 
 namespace lathe::engine {
 namespace {
@@ -29,85 +30,9 @@ struct RecurrentState : NodeState {
   std::unique_ptr<GemmKernel> kernel;
 };
 
-struct Layer {
-  int64_t steps = 0;
-  int64_t batch = 0;
-  int64_t width = 0;  // of an input
-  int64_t hidden = 0;
-  int64_t gates = 0;
-  int64_t directions = 1;
-  bool batch_first = false;
-  bool reversed = false;  // a single direction, backwards
-  float clip = 0;
-  std::vector<int32_t> lengths;  // [batch]
-  std::vector<RecurrentActivation> activations;
-  size_t activations_each = 1;
-};
-
-absl::Status CheckInput(const RunContext& ctx, size_t i, const Shape& dims) {
-  if (!ctx.Has(i)) return absl::OkStatus();
-  if (!ctx.In(i).IsTensor() || ctx.In(i).dtype != DType::kFloat || ctx.In(i).dims != dims) {
-    Value wanted = Value::Borrow(DType::kFloat, dims, nullptr);
-    return ctx.Error(absl::StrCat("input ", i, " must be ", Describe(wanted)));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<Layer> ReadLayer(RunContext& ctx, int64_t gates,
-                                const std::vector<Kind>& activations) {
-  for (size_t i = 0; i < 3; ++i) {
-    if (!ctx.In(i).IsTensor() || ctx.In(i).dims.size() != 3 || ctx.In(i).dtype != DType::kFloat) {
-      return ctx.Error(absl::StrCat("input ", i, " must be of floats, with three axes"));
-    }
-  }
-  Layer l;
-  const Shape& x = ctx.In(0).dims;
-  l.batch_first = ctx.node().IntAttribute("layout", 0) != 0;
-  l.steps = x[l.batch_first ? 1 : 0];
-  l.batch = x[l.batch_first ? 0 : 1];
-  l.width = x[2];
-  l.hidden = ctx.In(2).dims[2];
-  l.gates = gates;
-  const std::string direction = ctx.node().StringAttribute("direction", "forward");
-  l.reversed = direction == "reverse";
-  l.directions = direction == "bidirectional" ? 2 : 1;
-  if (direction != "forward" && l.directions == 1 && !l.reversed) {
-    return ctx.Error(absl::StrCat("the direction '", direction, "' is not known"));
-  }
-  if (ctx.node().IntAttribute("hidden_size", l.hidden) != l.hidden) {
-    return ctx.Error("'hidden_size' is not that of the weights");
-  }
-  const int64_t d = l.directions;
-  const int64_t rows = SaturatingMul(gates, l.hidden);
-  const Shape state = l.batch_first ? Shape{l.batch, d, l.hidden} : Shape{d, l.batch, l.hidden};
-  RETURN_IF_ERROR(CheckInput(ctx, 1, {d, rows, l.width}));
-  RETURN_IF_ERROR(CheckInput(ctx, 2, {d, rows, l.hidden}));
-  RETURN_IF_ERROR(CheckInput(ctx, 3, {d, 2 * rows}));
-  RETURN_IF_ERROR(CheckInput(ctx, 5, state));
-  RETURN_IF_ERROR(CheckInput(ctx, 6, state));
-  RETURN_IF_ERROR(CheckInput(ctx, 7, {d, 3 * l.hidden}));
-  l.clip = ctx.node().FloatAttribute("clip", 0.0f);
-  l.lengths.assign(static_cast<size_t>(l.batch), static_cast<int32_t>(l.steps));
-  if (ctx.Has(4)) {
-    ASSIGN_OR_RETURN(const std::vector<int64_t> given, ctx.Ints(4));
-    if (static_cast<int64_t>(given.size()) != l.batch) {
-      return ctx.Error(absl::StrCat("input 4 must have ", l.batch, " lengths"));
-    }
-    for (size_t i = 0; i < given.size(); ++i) {
-      if (given[i] < 0 || given[i] > l.steps) {
-        return ctx.Error(absl::StrCat("length ", given[i], " lies outside of [0, ", l.steps, "]"));
-      }
-      l.lengths[i] = static_cast<int32_t>(given[i]);
-    }
-  }
-  ASSIGN_OR_RETURN(l.activations, ReadRecurrentActivations(ctx, l.directions, activations));
-  l.activations_each = activations.size();
-  return l;
-}
-
 // One direction's weights and state while it runs.
 struct Pass {
-  const Layer& layer;
+  const RecurrentLayer& layer;
   RunContext& ctx;
   GemmKernel& gemm;
   int64_t direction;
@@ -234,7 +159,7 @@ absl::Status RnnStep(const Pass& p, float* gates, const std::vector<bool>& live)
 
 // The bias of all gates that x W' can carry: Wb + Rb, but for a GRU's last gate under
 // linear_before_reset, whose Rb is reset.
-std::vector<float> GateBias(const RunContext& ctx, const Layer& l, int64_t direction) {
+std::vector<float> GateBias(const RunContext& ctx, const RecurrentLayer& l, int64_t direction) {
   if (!ctx.Has(3)) return {};
   const int64_t n = l.gates * l.hidden;
   const float* wb = ctx.Data<float>(3).data() + direction * 2 * n;
@@ -247,7 +172,7 @@ std::vector<float> GateBias(const RunContext& ctx, const Layer& l, int64_t direc
 
 // Copies a state [directions, batch, hidden] ([batch, directions, hidden] when batch_first) of one
 // direction from or to [batch, hidden].
-void MoveState(const Layer& l, int64_t direction, bool out, float* whole, float* part) {
+void MoveState(const RecurrentLayer& l, int64_t direction, bool out, float* whole, float* part) {
   for (int64_t b = 0; b < l.batch; ++b) {
     const int64_t row = l.batch_first ? b * l.directions + direction : direction * l.batch + b;
     float* at = whole + row * l.hidden;
@@ -259,9 +184,9 @@ void MoveState(const Layer& l, int64_t direction, bool out, float* whole, float*
   }
 }
 
-absl::Status RunDirection(RunContext& ctx, const Layer& l, int64_t direction, const float* x,
-                          Step step, float* gates, float* room, float* y, float* last_h,
-                          float* last_c) {
+absl::Status RunDirection(RunContext& ctx, const RecurrentLayer& l, int64_t direction,
+                          const float* x, Step step, float* gates, float* room, float* y,
+                          float* last_h, float* last_c) {
   auto& state = ctx.State<RecurrentState>();
   if (state.kernel == nullptr) state.kernel = ctx.backend().MakeGemm();
   const int64_t n = l.gates * l.hidden;
@@ -318,7 +243,7 @@ absl::StatusOr<float*> Output(RunContext& ctx, size_t i) {
 }
 
 absl::Status Run(RunContext& ctx, int64_t gates, const std::vector<Kind>& activations, Step step) {
-  ASSIGN_OR_RETURN(const Layer l, ReadLayer(ctx, gates, activations));
+  ASSIGN_OR_RETURN(const RecurrentLayer l, ReadRecurrentLayer(ctx, gates, activations));
   ASSIGN_OR_RETURN(float* y, Output(ctx, 0));
   ASSIGN_OR_RETURN(float* last_h, Output(ctx, 1));
   float* last_c = nullptr;

@@ -75,18 +75,50 @@ void RecurrentActivation::Apply(float clip, int64_t count, float* x) const {
   }
 }
 
-absl::StatusOr<std::vector<RecurrentActivation>> ReadRecurrentActivations(
-    const RunContext& ctx, int64_t directions, const std::vector<Kind>& defaults) {
+void RecurrentActivation::Differentiate(int64_t count, const float* y, float* g) const {
+  const auto scale = [=](auto slope) {
+    for (int64_t i = 0; i < count; ++i) g[i] *= slope(y[i]);
+  };
+  const float alpha = alpha_;
+  const float beta = beta_;
+  switch (kind_) {
+    case Kind::kSigmoid:
+      return scale([](float v) { return v * (1 - v); });
+    case Kind::kTanh:
+      return scale([](float v) { return 1 - v * v; });
+    case Kind::kRelu:
+      return scale([](float v) { return v > 0 ? 1.0f : 0.0f; });
+    case Kind::kAffine:
+      return scale([=](float) { return alpha; });
+    case Kind::kLeakyRelu:
+      return scale([=](float v) { return v > 0 ? 1.0f : alpha; });
+    case Kind::kThresholdedRelu:
+      return scale([](float v) { return v != 0 ? 1.0f : 0.0f; });
+    case Kind::kScaledTanh:
+      return scale([=](float v) { return alpha == 0 ? 0.0f : beta * (alpha - v * v / alpha); });
+    case Kind::kHardSigmoid:
+      return scale([=](float v) { return v > 0 && v < 1 ? alpha : 0.0f; });
+    case Kind::kElu:
+      return scale([=](float v) { return v > 0 ? 1.0f : v + alpha; });
+    case Kind::kSoftsign:
+      return scale([](float v) { return (1 - std::abs(v)) * (1 - std::abs(v)); });
+    case Kind::kSoftplus:
+      return scale([](float v) { return -std::expm1(-v); });
+  }
+}
+
+absl::StatusOr<std::vector<RecurrentActivation>> RecurrentActivationsOf(
+    const Node& node, int64_t directions, const std::vector<Kind>& defaults) {
   const size_t wanted = static_cast<size_t>(directions) * defaults.size();
   std::vector<std::string> names;
-  const Attribute* given = ctx.node().FindAttribute("activations");
+  const Attribute* given = node.FindAttribute("activations");
   if (given != nullptr) names = given->strings;
   if (!names.empty() && names.size() != wanted) {
-    return ctx.Error(
+    return absl::InvalidArgumentError(
         absl::StrCat("'activations' must have ", wanted, " entries, not ", names.size()));
   }
-  const auto floats = [&ctx](const char* name) {
-    const Attribute* attribute = ctx.node().FindAttribute(name);
+  const auto floats = [&node](const char* name) {
+    const Attribute* attribute = node.FindAttribute(name);
     return attribute == nullptr ? std::vector<float>() : attribute->floats;
   };
   const std::vector<float> alphas = floats("activation_alpha");
@@ -100,7 +132,7 @@ absl::StatusOr<std::vector<RecurrentActivation>> ReadRecurrentActivations(
                            : absl::AsciiStrToLower(names[i]) == k.name;
     });
     if (known == std::end(kKnown)) {
-      return ctx.Unsupported(absl::StrCat("the activation '", names[i], "'"));
+      return absl::UnimplementedError(absl::StrCat("the activation '", names[i], "'"));
     }
     float alpha = known->alpha;
     float beta = known->beta;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "worker/engine/ops/forward/run_context.h"
+#include "worker/engine/graph/model.h"
 
 namespace lathe::engine {
 
@@ -33,6 +33,12 @@ class RecurrentActivation {
   bool Is(Kind kind) const { return kind_ == kind; }
   // x := f(min(max(x, -clip), clip)), `count` of them; clip <= 0: none.
   void Apply(float clip, int64_t count, float* x) const;
+  // g := g f'(x) where y = f(x), `count` of them; the derivative from the left at kinks.
+  void Differentiate(int64_t count, const float* y, float* g) const;
+  // Whether y tells f'(x).
+  bool Invertible() const {
+    return alpha_ >= 0 || (kind_ != Kind::kLeakyRelu && kind_ != Kind::kElu);
+  }
 
  private:
   Kind kind_ = Kind::kSigmoid;
@@ -40,11 +46,11 @@ class RecurrentActivation {
   float beta_ = 0;
 };
 
-// `each` activations a direction, from the attributes `activations`, `activation_alpha` and
-// `activation_beta`; `defaults` without them.
-absl::StatusOr<std::vector<RecurrentActivation>> ReadRecurrentActivations(
-    const RunContext& ctx, int64_t directions,
-    const std::vector<RecurrentActivation::Kind>& defaults);
+// As many activations a direction as `defaults` has, from the attributes `activations`,
+// `activation_alpha` and `activation_beta`; `defaults` without them. INVALID_ARGUMENT,
+// UNIMPLEMENTED for a name that is not known; neither names the node.
+absl::StatusOr<std::vector<RecurrentActivation>> RecurrentActivationsOf(
+    const Node& node, int64_t directions, const std::vector<RecurrentActivation::Kind>& defaults);
 
 }  // namespace lathe::engine
 

@@ -11,12 +11,11 @@
 #include <type_traits>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "worker/engine/kernels/reduce.h"
 #include "worker/engine/ops/forward/arg_extreme.h"
 #include "worker/engine/ops/forward/forward.h"
-#include "worker/engine/ops/op_context.h"
+#include "worker/engine/ops/forward/reduced_axes.h"
 
 namespace lathe::engine {
 namespace {
@@ -168,25 +167,6 @@ struct ExponentialOp {
     return static_cast<T>(std::log(acc.sum) + acc.peak);
   }
 };
-
-// The axes that the node reduces, held against the rank by the shape rule.
-absl::StatusOr<std::vector<bool>> ReducedAxes(RunContext& ctx) {
-  const auto rank = static_cast<int64_t>(ctx.In(0).dims.size());
-  std::vector<int64_t> axes = ctx.node().IntsAttribute("axes");
-  if (ctx.node().FindAttribute("axes") == nullptr && ctx.Has(1)) {
-    ASSIGN_OR_RETURN(axes, ctx.Ints(1));
-  }
-  const bool all = axes.empty() && ctx.node().IntAttribute("noop_with_empty_axes", 0) == 0;
-  std::vector<bool> reduced(static_cast<size_t>(rank), all);
-  for (const int64_t given : axes) {
-    const auto axis = NormalAxis(given, rank);
-    if (!axis) {
-      return ctx.Error(absl::StrCat("axis ", given, " lies outside of [", -rank, ", ", rank, ")"));
-    }
-    reduced[*axis] = true;
-  }
-  return reduced;
-}
 
 template <typename T>
 absl::Status ReduceAs(RunContext& ctx, const ReduceAxes& axes) {

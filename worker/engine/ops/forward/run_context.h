@@ -53,6 +53,7 @@ class RunContext {
   int64_t opset() const { return call_.opset; }
 
   size_t input_count() const { return call_.inputs.size(); }
+  std::span<const Value> inputs() const { return call_.inputs; }
   // Whether input `i` is given.
   bool Has(size_t i) const {
     return i < call_.inputs.size() && call_.inputs[i].kind != Value::Kind::kNone;
