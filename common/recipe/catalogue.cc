@@ -155,7 +155,8 @@ const ParamSpec* MethodSpec::Find(absl::string_view param) const {
 
 std::span<const MethodSpec> Catalogue() {
   static const std::vector<MethodSpec>* methods = new std::vector<MethodSpec>{
-      PruneWeights(), LowRank(), QuantizeWeights(), QuantizeActivations(), Fp16(), FineTune(), Distill()};
+      PruneWeights(), LowRank(),  QuantizeWeights(), QuantizeActivations(),
+      Fp16(),         FineTune(), Distill()};
   return *methods;
 }
 
