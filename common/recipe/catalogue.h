@@ -87,6 +87,9 @@ DataUse CalibrationUse(const Step& step);
 std::string CalibratedParam(const Step& step);
 // Whether a step trains on examples (of the role `train`).
 bool TrainsOnData(const Step& step);
+// Whether the method takes `train`: the parameters of a fine_tune step right after it, written
+// inside it.
+bool TakesTrain(absl::string_view method);
 
 // Typed access to a validated step or section: the given value, or the catalogue's default. They
 // die on an unknown method or parameter or a wrong type, which are bugs of the caller, not of the

@@ -204,6 +204,10 @@ MethodSpec Distill() {
   return spec;
 }
 
+bool TakesTrain(absl::string_view method) {
+  return method == "quantize_weights" || method == "quantize_activations";
+}
+
 bool TrainsOnData(const Step& step) {
   return step.method == "fine_tune" || step.method == "distill";
 }

@@ -231,7 +231,9 @@ absl::Status CompressRun::ReadInput() {
   RETURN_IF_ERROR(CheckConstraints(report_.constraints, data_ != nullptr && data_->has_test()));
   report_.calibrated =
       data_ != nullptr && (data_->calibration() != nullptr || data_->train() != nullptr);
-  RETURN_IF_ERROR(PrepareTraining());
+  ASSIGN_OR_RETURN(
+      training_, TrainingSetup::Make(report_.recipe, request_, hooks_, original_,
+                                     data_ == nullptr ? nullptr : data_->train(), &report_.notes));
   for (const Step& step : report_.recipe.steps) {
     if (CalibrationUse(step) == DataUse::kRequired &&
         (data_ == nullptr || data_->calibration() == nullptr)) {
@@ -261,25 +263,6 @@ std::map<std::string, std::string> CompressRun::Origins() {
     parts_.emplace(weight.name, root == parts_.end() ? origin : root->second);
   }
   return parts_;
-}
-
-absl::Status CompressRun::PrepareTraining() {
-  const auto& recipe_steps = report_.recipe.steps;
-  const auto first = std::find_if(recipe_steps.begin(), recipe_steps.end(), TrainsOnData);
-  if (first == recipe_steps.end()) return absl::OkStatus();
-  if (data_ == nullptr || data_->train() == nullptr) {
-    return WithReason(absl::InvalidArgumentError(absl::StrCat(
-                          first->method,
-                          " needs examples to train on: give some with --data train=FILE, or with "
-                          "--data FILE for all that the recipe needs")),
-                      "INVALID_DATASET");
-  }
-  training_.emplace();
-  training_->train = data_->train();
-  training_->original = &original_;
-  const Step section = SectionOf(report_.recipe, "evaluate");
-  if (IsGiven(section, "output")) training_->output = GetString(section, "output");
-  return absl::OkStatus();
 }
 
 absl::Status CompressRun::ApplySteps() {
@@ -322,7 +305,7 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
                   [this] { return hooks_.cancelled && hooks_.cancelled(); },
                   record.outcome,
                   data_ == nullptr ? nullptr : data_->calibration()};
-  if (training_) ctx.training = &*training_;
+  if (training_ != nullptr) ctx.training = training_->ForStep(index);
   if (hooks_.runtime && ctx.calibration != nullptr) {
     ctx.runtime_ratio = [this, &ctx](const Model& candidate) {
       RuntimeModel original;
@@ -338,7 +321,7 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
     ctx.accuracy = [&probe](const Model& candidate) { return probe->Of(candidate); };
   }
   RETURN_IF_ERROR(ModelError(method->apply(ctx)));
-  if (training_ && TrainsOnData(step)) training_->gradual.reset();
+  if (training_ != nullptr) training_->EndStep(step);
   RemoveUnusedConstants(model_);
   const absl::Status valid = VerifyModel(model_);
   if (!valid.ok()) {

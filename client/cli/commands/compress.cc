@@ -37,6 +37,7 @@ absl::StatusOr<Outcome> Compress(Context& context, const Flags& flags, v1::Job j
   client::Client& client = session.client();
   ASSIGN_OR_RETURN(const v1::Model model, UploadWithProgress(client, context, flags.model, ""));
   job.set_model(model.name());
+  RETURN_IF_ERROR(flags.job.UploadTeacher(client, context, &job));
   RETURN_IF_ERROR(flags.job.UploadData(client, context, &job));
   ASSIGN_OR_RETURN(const v1::Job created, client.CreateJob(job));
   Outcome outcome;

@@ -279,7 +279,13 @@ absl::Status FineTuner::Run() {
   hooks.cancelled = ctx_.cancelled;
   hooks.checkpoint_due = ctx_.training->checkpoint_due;
   hooks.save_checkpoint = ctx_.training->save_checkpoint;
+  hooks.keep_final = ctx_.training->keep_final;
   hooks.resume = ctx_.training->resume;
+  hooks.resumed = [this](int64_t done, int64_t total) {
+    Note(absl::StrCat("resumed from step ", done, " of ", total,
+                      ", where an earlier attempt had saved its state"));
+    if (ctx_.training->resumed) ctx_.training->resumed(done, total);
+  };
   if (pruning.any()) {
     hooks.before_step = [&pruning](int64_t done, int64_t total,
                                    std::vector<Parameter>& parameters) {

@@ -72,10 +72,12 @@ struct TrainingContext {
   std::string output;                // that labels speak of; "": the first of floats
   // Left by a prune_weights that prunes while the next step trains.
   std::optional<GradualPlan> gradual;
-  // As TrainHooks.
+  // As TrainHooks, for the step that trains next.
   std::function<bool()> checkpoint_due;
   std::function<absl::Status(std::string)> save_checkpoint;
+  std::function<absl::Status(std::string)> keep_final;
   std::string resume;
+  std::function<void(int64_t done, int64_t total)> resumed;
 };
 
 // Everything a step may touch. The engine owns it all.

@@ -79,7 +79,12 @@ struct TrainHooks {
   // Whether it is time to save the state; asked after each step.
   std::function<bool()> checkpoint_due;
   std::function<absl::Status(std::string)> save_checkpoint;
-  std::string resume;  // a state saved before, or ""
+  // The state after the last step, in which nothing is left to do. May be empty.
+  std::function<absl::Status(std::string)> keep_final;
+  // A state saved before, or "". One that is damaged, or of another run, is left aside with a note.
+  std::string resume;
+  // Told once when `resume` was taken up: the steps done then, and in all.
+  std::function<void(int64_t done, int64_t total)> resumed;
   // Called before each step, with the number of steps done: pruning as it goes.
   std::function<absl::Status(int64_t done, int64_t total, std::vector<Parameter>&)> before_step;
 };

@@ -182,6 +182,40 @@ TEST_F(JobRpcTest, AStepThatNeedsExamplesIsRefusedWithoutAny) {
   }
 }
 
+TEST_F(JobRpcTest, AStepThatTrainsIsRefusedWithoutExamplesToTrainOn) {
+  v1::CreateJobRequest request = TestCalls::JobOn(calls_.MakeModel());
+  v1::Recipe& recipe = *request.mutable_job()->mutable_recipe();
+  const std::string step = absl::StrCat("job.recipe.steps[", recipe.steps_size(), "].");
+  recipe.add_steps()->mutable_quantize_weights()->mutable_train();
+  const std::string field = step + "quantize_weights.train";
+  EXPECT_THAT(Create(request), Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", field));
+  v1::JobDataset& dataset = *request.mutable_job()->add_datasets();
+  dataset.set_dataset("datasets/none");
+  for (const char* role : {"test", "calibration"}) {
+    dataset.set_role(role);
+    EXPECT_THAT(Create(request), Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", field));
+  }
+  for (const char* role : {"", "train"}) {
+    dataset.set_role(role);
+    EXPECT_THAT(Create(request), Refused(StatusCode::FAILED_PRECONDITION, "DATASET_NOT_FOUND", ""));
+  }
+}
+
+TEST_F(JobRpcTest, ATeacherIsForStepsThatDistil) {
+  const std::string model = calls_.MakeModel();
+  v1::CreateJobRequest request = TestCalls::JobOn(model);
+  request.mutable_job()->set_teacher_model(model);
+  const std::string field = "job.teacher_model";
+  EXPECT_THAT(Create(request), Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", field));
+  request.mutable_job()->mutable_recipe()->add_steps()->mutable_distill();
+  request.mutable_job()->add_datasets()->set_dataset("datasets/none");
+  EXPECT_THAT(Create(request), Refused(StatusCode::FAILED_PRECONDITION, "DATASET_NOT_FOUND", ""));
+  request.mutable_job()->set_teacher_model("models/none");
+  EXPECT_THAT(Create(request), Refused(StatusCode::FAILED_PRECONDITION, "MODEL_NOT_FOUND", ""));
+  request.mutable_job()->set_teacher_model("none");
+  EXPECT_THAT(Create(request), Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", field));
+}
+
 TEST_F(JobRpcTest, WhatAJobNamesMustExist) {
   v1::CreateJobRequest request = TestCalls::JobOn("models/none");
   const grpc::Status model = Create(request);
