@@ -36,7 +36,7 @@ constexpr int kWarmUp = 3;
 
 struct Parameter {
   std::string name;
-  Tensor tensor;
+  Shape dims;
   std::vector<float> values;
   Moments moments;
 };
@@ -72,7 +72,7 @@ Value Rows(const Value& whole, int64_t first, int64_t count) {
 absl::Status RunShard(const std::vector<Parameter>& parameters, int64_t batch, Shard& shard) {
   std::map<std::string, Value> inputs = {{"x", shard.x}};
   for (const Parameter& p : parameters) {
-    inputs[p.name] = Value::Borrow(DType::kFloat, p.tensor.dims, p.values.data());
+    inputs[p.name] = Value::Borrow(DType::kFloat, p.dims, p.values.data());
   }
   ASSIGN_OR_RETURN(const std::vector<Value> outputs, shard.tape->Forward(inputs));
   Targets targets;
@@ -134,8 +134,9 @@ absl::Status Measure(const std::string& folder, int threads, double seconds) {
       (name == "x" ? x : labels) = Value::FromTensor(tensor);
       continue;
     }
-    const std::span<const float> values = Value::FromTensor(tensor).As<float>();
-    parameters.push_back({name, tensor, {values.begin(), values.end()}, {}});
+    const Value value = Value::FromTensor(tensor);
+    const std::span<const float> values = value.As<float>();
+    parameters.push_back({name, value.dims, {values.begin(), values.end()}, {}});
     wanted.push_back(name);
   }
   const int64_t batch = x.dims[0];

@@ -171,7 +171,7 @@ def build(name):
     inputs = {"x": [None, *shape[1:]]} | {k: list(v.shape) for k, v in parameters.values.items()}
     graph = helper.make_graph(
         emitter.nodes, name, [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in inputs.items()],
-        [helper.make_tensor_value_info(out, TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(out, TensorProto.FLOAT, [None, 10])],
         [numpy_helper.from_array(v, k) for k, v in emitter.constants.items()])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     rng = np.random.default_rng(1)

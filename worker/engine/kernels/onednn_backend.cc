@@ -6,6 +6,7 @@
 #include "worker/engine/kernels/onednn_runtime.h"
 #include "worker/engine/kernels/packed_gemm.h"
 #include "worker/engine/kernels/row_kernels.h"
+#include "worker/engine/kernels/transpose.h"
 
 namespace lathe::engine {
 namespace {
@@ -91,9 +92,7 @@ class PanelGemm : public GemmKernel {
     p.lda = g.k;
     if (g.trans_a && g.m > 1) {
       auto* a = static_cast<float*>(a_scratch_.Take(sizeof(float) * g.m * g.k));
-      for (int64_t i = 0; i < g.k; ++i) {
-        for (int64_t j = 0; j < g.m; ++j) a[j * g.k + i] = g.a[i * g.m + j];
-      }
+      TransposeFloats(g.k, g.m, g.a, g.m, a, g.k);
       p.a = a;
     }
     p.b = g.b;

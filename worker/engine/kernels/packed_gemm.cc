@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "worker/engine/kernels/packed_gemm.h"
+#include "worker/engine/kernels/transpose.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lathe::engine {
@@ -46,25 +47,7 @@ void Pack(bool transposed, int64_t k, int64_t n, const float* b, int64_t ldb, fl
       }
       continue;
     }
-    // Four columns at a time: whole lines are written soon after one another.
-    int64_t j = 0;
-    for (; j + 4 <= live; j += 4) {
-      const float* r0 = b + (column + j) * ldb;
-      const float* r1 = r0 + ldb;
-      const float* r2 = r1 + ldb;
-      const float* r3 = r2 + ldb;
-      float* to = packed + j;
-      for (int64_t i = 0; i < k; ++i, to += kPanel) {
-        to[0] = r0[i];
-        to[1] = r1[i];
-        to[2] = r2[i];
-        to[3] = r3[i];
-      }
-    }
-    for (; j < live; ++j) {
-      const float* row = b + (column + j) * ldb;
-      for (int64_t i = 0; i < k; ++i) packed[i * kPanel + j] = row[i];
-    }
+    TransposeFloats(live, k, b + column * ldb, ldb, packed, kPanel);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/status_macros.h"
+#include "worker/engine/kernels/channel_planes.h"
 #include "worker/engine/kernels/row_grads.h"
 #include "worker/engine/ops/backward/backward.h"
 #include "worker/engine/ops/backward/layer_norm.h"
@@ -54,48 +55,6 @@ float MeanOf(const float* x, int64_t count) {
   return static_cast<float>(sum / static_cast<double>(count));
 }
 
-// Sums of every channel, over batch and plane. `centers`: one a channel.
-void SumChannels(const Planes& p, const float* x, const float* g, const std::vector<float>& centers,
-                 std::vector<CenteredSums>& sums) {
-  for (int64_t n = 0; n < p.batch; ++n) {
-    for (int64_t c = 0; c < p.channels; ++c, x += p.plane, g += p.plane) {
-      CenteredSums& to = sums[static_cast<size_t>(c)];
-      if (p.plane > 1) {
-        AddCenteredSums(p.plane, centers[static_cast<size_t>(c)], x, g, to);
-        continue;
-      }
-      const double d =
-          static_cast<double>(x[0]) - static_cast<double>(centers[static_cast<size_t>(c)]);
-      to.d += d;
-      to.squares += d * d;
-      to.g += static_cast<double>(g[0]);
-      to.products += static_cast<double>(g[0]) * d;
-    }
-  }
-}
-
-// G_x of each channel: a g + b (x - mean) + c.
-struct Line {
-  float a = 0;
-  float b = 0;
-  float mean = 0;
-  float c = 0;
-};
-
-void CombineChannels(const Planes& p, const std::vector<Line>& lines, const float* g,
-                     const float* x, float* dx) {
-  for (int64_t n = 0; n < p.batch; ++n) {
-    for (int64_t c = 0; c < p.channels; ++c, x += p.plane, g += p.plane, dx += p.plane) {
-      const Line& line = lines[static_cast<size_t>(c)];
-      if (p.plane > 1) {
-        CombineCentered(p.plane, line.a, line.b, line.mean, line.c, g, x, dx);
-      } else {
-        dx[0] = line.a * g[0] + (line.b * (x[0] - line.mean) + line.c);
-      }
-    }
-  }
-}
-
 absl::Status EmitVector(GradContext& ctx, size_t input, const std::vector<double>& values) {
   if (!ctx.Wants(input)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::span<float> out, ctx.Emit(input));
@@ -107,25 +66,28 @@ absl::Status EmitVector(GradContext& ctx, size_t input, const std::vector<double
 absl::Status BatchNormGrad(GradContext& ctx) {
   if (!ctx.HasGrad(0) || ctx.Out(0).size() == 0) return absl::OkStatus();
   const Node& node = ctx.node();
-  const Planes p = PlanesOf(ctx.Dims(0));
+  RETURN_IF_ERROR(ctx.Align());
+  const ChannelPlanes p = ChannelPlanes::Of(ctx.Dims(0), ctx.GradValue(0).layout);
   bool training = node.IntAttribute("training_mode", 0) != 0;
   if (ctx.opset() < 14) {
     training = false;
     for (size_t i = 1; i < node.outputs.size(); ++i) training |= !node.outputs[i].empty();
   }
   const float epsilon = node.FloatAttribute("epsilon", 1e-5F);
-  const float* x = ctx.X(0).data();
-  const float* g = ctx.Grad(0).data();
+  const float* x = Memory(ctx.In(0)).data();
+  const float* g = ctx.GradMemory(0).data();
   const auto channels = static_cast<size_t>(p.channels);
   // Around the mean itself where it is known, around that of the first plane where it is not.
   std::vector<float> centers(channels);
-  for (size_t c = 0; c < channels; ++c) {
-    centers[c] = training ? MeanOf(x + static_cast<int64_t>(c) * p.plane, p.plane) : ctx.X(3)[c];
+  if (training) {
+    FirstPlaneMeans(p, x, centers);
+  } else {
+    std::copy_n(ctx.X(3).begin(), channels, centers.begin());
   }
   std::vector<CenteredSums> sums(channels);
   const bool reads_sums = training || ctx.Wants(1) || ctx.Wants(2) || ctx.Wants(3) || ctx.Wants(4);
-  if (reads_sums) SumChannels(p, x, g, centers, sums);
-  std::vector<Line> lines(channels);
+  if (reads_sums) AddChannelSums(p, centers, x, g, sums);
+  std::vector<ChannelLine> lines(channels);
   std::vector<double> scale_grad(channels);
   std::vector<double> bias_grad(channels);
   std::vector<double> mean_grad(channels);
@@ -306,7 +268,7 @@ absl::Status LrnGrad(GradContext& ctx) {
 }
 
 constexpr OpBackward kTable[] = {
-    {"", "BatchNormalization", BatchNormGrad, 0b11011},
+    {"", "BatchNormalization", BatchNormGrad, 0b11011, kReadsNothing, kTakesBlockedValues},
     {"", "GroupNormalization", GroupNormGrad, 0b11},
     {"", "InstanceNormalization", InstanceNormGrad, 0b11},
     {"", "LRN", LrnGrad, 1},

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "worker/engine/kernels/backend.h"
+#include "worker/engine/kernels/channel_planes.h"
 #include "worker/engine/kernels/row_kernels.h"
 #include "worker/engine/ops/forward/forward.h"
 #include "worker/engine/ops/forward/layer_norm.h"
@@ -42,22 +43,17 @@ absl::StatusOr<Planes> ReadPlanes(const RunContext& ctx, size_t first_vector, si
 }
 
 // Mean and variance of every channel, over batch and plane.
-void Moments(const Planes& p, const float* x, std::vector<float>& mean, std::vector<float>& var) {
+void Moments(const ChannelPlanes& p, const float* x, std::vector<float>& mean,
+             std::vector<float>& var) {
   const auto count = static_cast<double>(p.batch * p.plane);
-  for (int64_t c = 0; c < p.channels; ++c) {
-    double sum = 0;
-    double squares = 0;
-    for (int64_t n = 0; n < p.batch; ++n) {
-      const float* row = x + (n * p.channels + c) * p.plane;
-      for (int64_t i = 0; i < p.plane; ++i) sum += row[i];
-    }
-    const double middle = sum / count;
-    for (int64_t n = 0; n < p.batch; ++n) {
-      const float* row = x + (n * p.channels + c) * p.plane;
-      for (int64_t i = 0; i < p.plane; ++i) squares += (row[i] - middle) * (row[i] - middle);
-    }
-    mean[static_cast<size_t>(c)] = static_cast<float>(middle);
-    var[static_cast<size_t>(c)] = static_cast<float>(squares / count);
+  std::vector<float> centers(mean.size());
+  std::vector<CenteredSums> sums(mean.size());
+  FirstPlaneMeans(p, x, centers);
+  AddChannelSums(p, centers, x, nullptr, sums);
+  for (size_t c = 0; c < sums.size(); ++c) {
+    const double away = sums[c].d / count;
+    mean[c] = static_cast<float>(static_cast<double>(centers[c]) + away);
+    var[c] = static_cast<float>(std::max(sums[c].squares / count - away * away, 0.0));
   }
 }
 
@@ -71,20 +67,21 @@ absl::Status SetVector(RunContext& ctx, size_t output, const std::vector<float>&
 
 absl::Status BatchNormalization(RunContext& ctx) {
   if (ctx.node().IntAttribute("spatial", 1) == 0) return ctx.Unsupported("spatial = 0");
-  ASSIGN_OR_RETURN(const Planes p, ReadPlanes(ctx, 1, 4, -1));
+  RETURN_IF_ERROR(ReadPlanes(ctx, 1, 4, -1).status());
   const bool old = ctx.opset() < 14;
   const bool training = old ? ctx.Wants(1) || ctx.Wants(2) || ctx.Wants(3) || ctx.Wants(4)
                             : ctx.node().IntAttribute("training_mode", 0) != 0;
   const Value& x = ctx.In(0);
+  const ChannelPlanes p = ChannelPlanes::Of(x.dims, x.layout);
+  const auto* from = reinterpret_cast<const float*>(x.data);
   const float epsilon = ctx.node().FloatAttribute("epsilon", 1e-5f);
   std::vector<float> mean(ctx.Data<float>(3).begin(), ctx.Data<float>(3).end());
   std::vector<float> var(ctx.Data<float>(4).begin(), ctx.Data<float>(4).end());
   if (training) {
-    if (x.layout != Layout::kPlain) return ctx.Unsupported("training on a blocked input");
     const float momentum = ctx.node().FloatAttribute("momentum", 0.9f);
     std::vector<float> running_mean = mean;
     std::vector<float> running_var = var;
-    Moments(p, x.As<float>().data(), mean, var);
+    Moments(p, from, mean, var);
     for (size_t c = 0; c < mean.size(); ++c) {
       running_mean[c] = running_mean[c] * momentum + mean[c] * (1 - momentum);
       running_var[c] = running_var[c] * momentum + var[c] * (1 - momentum);
@@ -101,29 +98,7 @@ absl::Status BatchNormalization(RunContext& ctx) {
     shift[c] = ctx.Data<float>(2)[c] - mean[c] * scale[c];
   }
   ASSIGN_OR_RETURN(Value * y, ctx.OutInPlace(0, 0, DType::kFloat, x.dims, x.layout));
-  const auto* from = reinterpret_cast<const float*>(x.data);
-  auto* to = reinterpret_cast<float*>(y->buffer->data());
-  if (x.layout == Layout::kPlain) {
-    for (int64_t i = 0; i < p.batch * p.channels; ++i, from += p.plane, to += p.plane) {
-      const auto c = static_cast<size_t>(i % p.channels);
-      ScaleShift(p.plane, scale[c], shift[c], from, to);
-    }
-    return absl::OkStatus();
-  }
-  const int64_t block = LayoutBlock(x.layout);
-  const int64_t blocks = (p.channels + block - 1) / block;
-  // Zero in, zero out for the channels past the last.
-  scale.resize(static_cast<size_t>(blocks * block), 0.0f);
-  shift.resize(static_cast<size_t>(blocks * block), 0.0f);
-  for (int64_t n = 0; n < p.batch; ++n) {
-    for (int64_t b = 0; b < blocks; ++b) {
-      const float* s = scale.data() + b * block;
-      const float* t = shift.data() + b * block;
-      for (int64_t i = 0; i < p.plane; ++i, from += block, to += block) {
-        for (int64_t j = 0; j < block; ++j) to[j] = from[j] * s[j] + t[j];
-      }
-    }
-  }
+  ScaleShiftChannels(p, scale, shift, from, reinterpret_cast<float*>(y->buffer->data()));
   return absl::OkStatus();
 }
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "worker/engine/graph/scopes.h"
+#include "worker/engine/kernels/transpose.h"
 
 namespace lathe::engine {
 namespace {
@@ -87,9 +88,7 @@ absl::StatusOr<Value> ToPlain(const Value& value, ActivationMemory& memory) {
       const int64_t live = std::min(block, channels - b * block);
       const float* tile = from + (n * blocks + b) * pixels * block;
       float* rows = to + (n * channels + b * block) * pixels;
-      for (int64_t c = 0; c < live; ++c) {
-        for (int64_t p = 0; p < pixels; ++p) rows[c * pixels + p] = tile[p * block + c];
-      }
+      TransposeFloats(pixels, live, tile, block, rows, pixels);
     }
   }
   return out;

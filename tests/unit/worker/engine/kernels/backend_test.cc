@@ -87,6 +87,27 @@ ConvSpec Transposed(ConvSpec spec) {
   return spec;
 }
 
+std::vector<ConvSpec> Convolutions() {
+  return {
+      Conv({9}, 3, 5, {3}),
+      Conv({20}, 16, 32, {5}, 1, 2, 1, 2, 2),
+      Conv({7, 9}, 3, 16, {3, 3}, 1, 2, 1, 1, 1),
+      Conv({7, 9}, 16, 16, {3, 3}, 1, 1, 1, 1, 1),
+      Conv({7, 9}, 16, 20, {1, 1}),
+      Conv({8, 8}, 16, 24, {1, 1}, 1, 2),
+      Conv({7, 9}, 10, 6, {3, 2}, 2, 1, 2),
+      Conv({7, 9}, 16, 32, {3, 3}, 2, 1, 1, 1, 1),
+      Conv({9, 9}, 24, 24, {3, 3}, 24, 1, 1, 1, 1),
+      Conv({9, 9}, 12, 12, {5, 5}, 12, 2, 1, 2, 2),
+      Conv({9, 9}, 8, 16, {3, 3}, 8, 1, 1, 0, 1),
+      Conv({5, 6, 7}, 8, 8, {3, 3, 3}, 1, 1, 1, 1, 1),
+      Transposed(Conv({11}, 6, 4, {3}, 1, 2)),
+      Transposed(Conv({9, 9}, 16, 8, {3, 3}, 1, 2, 1, 1, 1)),
+      Transposed(Conv({9, 7}, 6, 4, {3, 3}, 2, 1, 2)),
+      Transposed(Conv({8, 8}, 16, 16, {2, 2}, 16, 2)),
+  };
+}
+
 std::vector<float> RunConv(BackendKind kind, const ConvSpec& spec, const std::vector<float>& x,
                            const std::vector<float>& w, const std::vector<float>& bias,
                            const std::vector<float>& residual) {
@@ -109,26 +130,8 @@ std::vector<float> RunConv(BackendKind kind, const ConvSpec& spec, const std::ve
 }
 
 TEST(BackendTest, ConvolutionsAgree) {
-  const ConvSpec specs[] = {
-      Conv({9}, 3, 5, {3}),
-      Conv({20}, 16, 32, {5}, 1, 2, 1, 2, 2),
-      Conv({7, 9}, 3, 16, {3, 3}, 1, 2, 1, 1, 1),
-      Conv({7, 9}, 16, 16, {3, 3}, 1, 1, 1, 1, 1),
-      Conv({7, 9}, 16, 20, {1, 1}),
-      Conv({8, 8}, 16, 24, {1, 1}, 1, 2),
-      Conv({7, 9}, 10, 6, {3, 2}, 2, 1, 2),
-      Conv({7, 9}, 16, 32, {3, 3}, 2, 1, 1, 1, 1),
-      Conv({9, 9}, 24, 24, {3, 3}, 24, 1, 1, 1, 1),
-      Conv({9, 9}, 12, 12, {5, 5}, 12, 2, 1, 2, 2),
-      Conv({9, 9}, 8, 16, {3, 3}, 8, 1, 1, 0, 1),
-      Conv({5, 6, 7}, 8, 8, {3, 3, 3}, 1, 1, 1, 1, 1),
-      Transposed(Conv({11}, 6, 4, {3}, 1, 2)),
-      Transposed(Conv({9, 9}, 16, 8, {3, 3}, 1, 2, 1, 1, 1)),
-      Transposed(Conv({9, 7}, 6, 4, {3, 3}, 2, 1, 2)),
-      Transposed(Conv({8, 8}, 16, 16, {2, 2}, 16, 2)),
-  };
   int number = 0;
-  for (const ConvSpec& base : specs) {
+  for (const ConvSpec& base : Convolutions()) {
     for (const PostOp::Kind op : {PostOp::Kind::kNone, PostOp::Kind::kRelu,
                                   PostOp::Kind::kHardSigmoid, PostOp::Kind::kSilu}) {
       for (const bool residual : {false, true}) {
@@ -152,6 +155,70 @@ TEST(BackendTest, ConvolutionsAgree) {
           const auto in = Reordered(x, spec.batch, spec.in_channels, in_plane, layout, true);
           ExpectClose(wanted, RunConv(BackendKind::kOneDnn, spec, in, w, bias, added),
                       taps * spec.in_channels / spec.groups);
+        }
+      }
+    }
+    ++number;
+  }
+}
+
+struct ConvGrads {
+  std::vector<float> x;
+  std::vector<float> w;
+  std::vector<float> b;
+};
+
+ConvGrads RunConvGrad(BackendKind kind, const ConvGradSpec& spec, const std::vector<float>& x,
+                      const std::vector<float>& w, const std::vector<float>& gy) {
+  const std::unique_ptr<Backend> backend = MakeBackend(kind);
+  const std::unique_ptr<ConvGradKernel> kernel = backend->MakeConvGrad();
+  const auto layout = kernel->Prepare(spec);
+  EXPECT_TRUE(layout.ok()) << layout.status();
+  if (!layout.ok()) return {};
+  const ConvSpec& conv = spec.conv;
+  const int64_t plane = Product(conv.window.in);
+  const int64_t block = LayoutBlock(*layout);
+  const int64_t stored = (conv.in_channels + block - 1) / block * block;
+  ConvGrads out;
+  out.x.assign(static_cast<size_t>(conv.batch * stored * plane), -7.0f);
+  out.w.assign(w.size(), -7.0f);
+  out.b.assign(static_cast<size_t>(conv.out_channels), -7.0f);
+  const absl::Status status = kernel->Run(x.data(), w.data(), gy.data(), out.x.data(), out.w.data(),
+                                          spec.conv.bias ? out.b.data() : nullptr);
+  EXPECT_TRUE(status.ok()) << status;
+  out.x = Reordered(out.x, conv.batch, conv.in_channels, plane, *layout, false);
+  return out;
+}
+
+TEST(BackendTest, GradientsOfConvolutionsAgree) {
+  int number = 0;
+  for (const ConvSpec& conv : Convolutions()) {
+    for (const bool bias : {false, true}) {
+      ConvGradSpec spec;
+      spec.conv = conv;
+      spec.conv.bias = bias;
+      spec.data = true;
+      spec.weights = true;
+      const int64_t in_plane = Product(conv.window.in);
+      const int64_t out_plane = Product(conv.window.out);
+      const int64_t taps = Product(conv.window.kernel);
+      const auto x = Random(conv.batch * conv.in_channels * in_plane, 1);
+      const auto w = Random(conv.in_channels * conv.out_channels / conv.groups * taps, 2);
+      const auto gy = Random(conv.batch * conv.out_channels * out_plane, 3);
+      const ConvGrads wanted = RunConvGrad(BackendKind::kReference, spec, x, w, gy);
+      for (const Layout x_layout : {Layout::kPlain, Layout::kBlocked8}) {
+        for (const Layout y_layout : {Layout::kPlain, Layout::kBlocked8}) {
+          SCOPED_TRACE(testing::Message()
+                       << "case " << number << ", bias " << bias << ", layouts "
+                       << static_cast<int>(x_layout) << static_cast<int>(y_layout));
+          spec.conv.x_layout = x_layout;
+          spec.y_layout = y_layout;
+          const auto in = Reordered(x, conv.batch, conv.in_channels, in_plane, x_layout, true);
+          const auto g = Reordered(gy, conv.batch, conv.out_channels, out_plane, y_layout, true);
+          const ConvGrads got = RunConvGrad(BackendKind::kOneDnn, spec, in, w, g);
+          ExpectClose(wanted.x, got.x, taps * conv.out_channels / conv.groups);
+          ExpectClose(wanted.w, got.w, conv.batch * std::max(in_plane, out_plane));
+          if (bias) ExpectClose(wanted.b, got.b, conv.batch * out_plane);
         }
       }
     }
