@@ -160,7 +160,8 @@ TEST_F(SearchTest, ABudgetOfNoFloatLayersIsKeptAndTold) {
   const SearchResult result = Search();
   EXPECT_THAT(result.forms, ElementsAre(kStatic, kStatic, kStatic));
   EXPECT_LT(result.sqnr_db, 20);
-  EXPECT_THAT(result.notes, ElementsAre(HasSubstr("as many layers stay float for their error as may")));
+  EXPECT_THAT(result.notes,
+              ElementsAre(HasSubstr("as many layers stay float for their error as may")));
 }
 
 TEST_F(SearchTest, ABudgetOfOneGoesToTheWorstLayer) {
