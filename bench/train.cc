@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <map>
 #include <memory>
 #include <string>
@@ -52,6 +53,13 @@ struct Shard {
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Seconds of processor time of all threads: what a step costs, however busy the machine is.
+double CpuSeconds() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 int64_t PageFaults() {
@@ -151,15 +159,20 @@ absl::Status Measure(const std::string& folder, int threads, double seconds) {
   }
   const std::unique_ptr<Parallel> parallel = MakeThreadPool(threads);
   std::vector<double> times;
+  std::vector<double> cpu;
   std::vector<float> sum;
   double first_loss = 0;
   int64_t faults = 0;
   const double start = Now();
   for (int64_t step = 1; times.size() < 5 || Now() - start < seconds; ++step) {
     const double before = Now();
+    const double cpu_before = CpuSeconds();
     if (step == kWarmUp + 1) faults = PageFaults();
     RETURN_IF_ERROR(Step(parameters, shards, batch, step, *parallel, sum));
-    if (step > kWarmUp) times.push_back(Now() - before);
+    if (step > kWarmUp) {
+      times.push_back(Now() - before);
+      cpu.push_back(CpuSeconds() - cpu_before);
+    }
     if (step == 1) {
       for (const Shard& shard : shards) first_loss += shard.loss;
     }
@@ -177,13 +190,15 @@ absl::Status Measure(const std::string& folder, int threads, double seconds) {
   double all = 0;
   for (const double t : times) all += t;
   std::sort(times.begin(), times.end());
+  std::sort(cpu.begin(), cpu.end());
   const auto steps = static_cast<double>(times.size());
   std::printf(
-      "{\"best\": %.1f, \"mean\": %.1f, \"first_loss\": %.6f, \"loss\": %.6f, \"faults\": %.2f, "
+      "{\"best\": %.1f, \"mean\": %.1f, \"cpu\": %.1f, \"first_loss\": %.6f, \"loss\": %.6f, "
+      "\"faults\": %.2f, "
       "\"bytes\": %lld}\n",
       static_cast<double>(batch) / times[times.size() / 10],
-      static_cast<double>(batch) * steps / all, first_loss, loss,
-      static_cast<double>(faults) / steps, static_cast<long long>(bytes));
+      static_cast<double>(batch) * steps / all, static_cast<double>(batch) / cpu[cpu.size() / 10],
+      first_loss, loss, static_cast<double>(faults) / steps, static_cast<long long>(bytes));
   std::fflush(stdout);
   return absl::OkStatus();
 }

@@ -4,7 +4,8 @@
     bench/train.py [--only NAME,...] [--threads 1,2] [--seconds S] [--rounds N] [--torch PYTHON]
 
 A step is forwards, cross-entropy, backwards and Nesterov's SGD on one batch (bench/train_models.py has the nets). Both take
-turns, --rounds times; the table has the best of the rounds' fastest steps (the fastest tenth's slowest), the ratio, the loss
+turns, --rounds times; the table has the best of the rounds' fastest steps (the fastest tenth's slowest), the ratio, that of
+examples a second of processor time (which other programs on the machine disturb less), the loss
 of the first step of both, which must be equal, and the page faults of a steady step of Lathe's. PyTorch is run by the
 interpreter --torch (this one by default), in eager mode.
 """
@@ -56,7 +57,7 @@ def main():
                            check=False)
     has_torch = torch.returncode == 0
     print(f"PyTorch {torch.stdout.strip()}" if has_torch else "PyTorch not installed: Lathe alone")
-    print(f"{'net':<12} {'threads':>7} {'Lathe/s':>9} {'PyTorch/s':>9} {'ratio':>6} {'first loss':>19} {'faults':>7} {'MiB':>6}")
+    print(f"{'net':<12} {'threads':>7} {'Lathe/s':>9} {'PyTorch/s':>9} {'ratio':>6} {'of CPU':>6} {'first loss':>19} {'faults':>7} {'MiB':>6}")
     for name in options.only.split(","):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
@@ -70,8 +71,9 @@ def main():
                                            options.seconds]))
                 mine = max(o["best"] for o in ours)
                 peer = max((t["best"] for t in theirs), default=float("nan"))
+                cpu = max(o["cpu"] for o in ours) / max((t["cpu"] for t in theirs), default=float("nan"))
                 peer_loss = theirs[0]["first_loss"] if theirs else float("nan")
-                print(f"{name:<12} {threads:>7} {mine:>9.0f} {peer:>9.0f} {mine / peer:>6.2f} "
+                print(f"{name:<12} {threads:>7} {mine:>9.0f} {peer:>9.0f} {mine / peer:>6.2f} {cpu:>6.2f} "
                       f"{ours[0]['first_loss']:>9.5f} {peer_loss:>9.5f} {min(o['faults'] for o in ours):>7.1f} "
                       f"{ours[0]['bytes'] / 2 ** 20:>6.0f}", flush=True)
 

@@ -6,7 +6,6 @@
 #include "worker/engine/kernels/onednn_runtime.h"
 #include "worker/engine/kernels/packed_gemm.h"
 #include "worker/engine/kernels/row_kernels.h"
-#include "worker/engine/kernels/transpose.h"
 
 namespace lathe::engine {
 namespace {
@@ -89,11 +88,12 @@ class PanelGemm : public GemmKernel {
     p.n = g.n;
     p.k = g.k;
     p.a = g.a;
-    p.lda = g.k;
-    if (g.trans_a && g.m > 1) {
-      auto* a = static_cast<float*>(a_scratch_.Take(sizeof(float) * g.m * g.k));
-      TransposeFloats(g.k, g.m, g.a, g.m, a, g.k);
-      p.a = a;
+    p.trans_a = g.trans_a && g.m > 1;
+    p.lda = p.trans_a ? g.m : g.k;
+    // Copies of a's tiles are worth it where many columns read them.
+    if (p.trans_a || (g.m >= kRowsWorthPacking && g.n >= kRowsWorthPacking)) {
+      p.room = static_cast<float*>(
+          a_scratch_.Take(sizeof(float) * static_cast<size_t>(PackedGemmRoom())));
     }
     p.b = g.b;
     p.ldb = g.n;

@@ -1,6 +1,6 @@
-// Goto's algorithm (Goto & van de Geijn 2008) without packing the left operand: its rows are few
-// and read by broadcast. A tile of 6 rows by two vectors of columns stays in registers over a block
-// of k.
+// Goto's algorithm (Goto & van de Geijn 2008). Few rows of the left operand are read by broadcast
+// as they lie; of many, each block is copied tile by tile first, [k, rows of the tile]. A tile of 6
+// rows by two vectors of columns stays in registers over a block of k.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "worker/engine/kernels/packed_gemm.cc"
 #include <hwy/foreach_target.h>
@@ -24,9 +24,10 @@ constexpr int64_t kPanel = 2 * kWidth;
 constexpr int64_t kRows = 6;
 // A panel's block stays in the first cache, the rows' block in the second.
 constexpr int64_t kBlockK = 256;
-constexpr int64_t kBlockM = 40 * kRows;
+constexpr int64_t kBlockM = 20 * kRows;
 
 int64_t PanelWidth() { return kPanel; }
+int64_t Room() { return kBlockM * kBlockK; }
 
 void Pack(bool transposed, int64_t k, int64_t n, const float* b, int64_t ldb, float* packed) {
   const D d;
@@ -56,6 +57,7 @@ struct Tile {
   int64_t k;
   const float* a;
   int64_t lda;
+  bool packed_a;    // by PackRows
   const float* b;   // first panel's block
   int64_t b_row;    // floats between rows of the block
   int64_t b_panel;  // floats between panels
@@ -66,7 +68,7 @@ struct Tile {
   int64_t ldc;
 };
 
-template <int MR, int NP>
+template <int MR, int NP, bool kPacked>
 HWY_INLINE void RunTile(const Tile& t) {
   const D d;
   V sum[MR][2 * NP];
@@ -82,7 +84,7 @@ HWY_INLINE void RunTile(const Tile& t) {
       right[2 * p + 1] = hn::LoadU(d, b + p * t.b_panel + kWidth);
     }
     for (int i = 0; i < MR; ++i) {
-      const V left = hn::Set(d, a[i * t.lda + k]);
+      const V left = hn::Set(d, kPacked ? a[k * MR + i] : a[i * t.lda + k]);
       for (int j = 0; j < 2 * NP; ++j) sum[i][j] = hn::MulAdd(left, right[j], sum[i][j]);
     }
   }
@@ -101,25 +103,48 @@ HWY_INLINE void RunTile(const Tile& t) {
   }
 }
 
-void RunRows(int64_t rows, Tile t) {
+template <bool kPacked>
+void RunRowsOf(int64_t rows, Tile t) {
   for (; rows >= kRows; rows -= kRows) {
-    RunTile<kRows, 1>(t);
-    t.a += kRows * t.lda;
+    RunTile<kRows, 1, kPacked>(t);
+    t.a += kRows * (kPacked ? t.k : t.lda);
     t.c += kRows * t.ldc;
   }
   switch (rows) {
     case 1:
-      return RunTile<1, 1>(t);
+      return RunTile<1, 1, kPacked>(t);
     case 2:
-      return RunTile<2, 1>(t);
+      return RunTile<2, 1, kPacked>(t);
     case 3:
-      return RunTile<3, 1>(t);
+      return RunTile<3, 1, kPacked>(t);
     case 4:
-      return RunTile<4, 1>(t);
+      return RunTile<4, 1, kPacked>(t);
     case 5:
-      return RunTile<5, 1>(t);
+      return RunTile<5, 1, kPacked>(t);
     default:
       return;
+  }
+}
+
+void RunRows(int64_t rows, const Tile& t) {
+  t.packed_a ? RunRowsOf<true>(rows, t) : RunRowsOf<false>(rows, t);
+}
+
+// Rows [row, row + rows) and columns [k, k + count) of a, as RunRowsOf<true> reads them.
+void PackRows(const PackedGemmArgs& g, int64_t row, int64_t rows, int64_t k, int64_t count) {
+  float* to = g.room;
+  for (int64_t i = 0; i < rows; i += kRows) {
+    const int64_t some = std::min(kRows, rows - i);
+    if (!g.trans_a) {
+      TransposeFloats(some, count, g.a + (row + i) * g.lda + k, g.lda, to, some);
+    } else if (some == kRows) {
+      const float* from = g.a + k * g.lda + row + i;
+      for (int64_t j = 0; j < count; ++j) std::copy_n(from + j * g.lda, kRows, to + j * kRows);
+    } else {
+      const float* from = g.a + k * g.lda + row + i;
+      for (int64_t j = 0; j < count; ++j) std::copy_n(from + j * g.lda, some, to + j * some);
+    }
+    to += some * count;
   }
 }
 
@@ -144,7 +169,7 @@ void RunEdge(int64_t rows, int64_t live, Tile t) {
     for (int64_t i = 0; i < some; ++i) {
       std::copy_n(edge + i * kPanel, live, c + (row + i) * ldc);
     }
-    t.a += some * t.lda;
+    t.a += some * (t.packed_a ? t.k : t.lda);
   }
 }
 
@@ -158,8 +183,10 @@ void Product(const PackedGemmArgs& g) {
     for (int64_t k = 0; k == 0 || k < g.k; k += kBlockK) {
       Tile t;
       t.k = std::min(kBlockK, g.k - k);
-      t.a = g.a + row * g.lda + k;
+      t.packed_a = g.room != nullptr;
+      t.a = t.packed_a ? g.room : g.a + row * g.lda + k;
       t.lda = g.lda;
+      if (t.packed_a) PackRows(g, row, rows, k, t.k);
       t.b = g.packed != nullptr ? g.packed + k * kPanel : g.b + k * g.ldb;
       t.b_row = g.packed != nullptr ? kPanel : g.ldb;
       t.b_panel = g.packed != nullptr ? g.k * kPanel : kPanel;
@@ -175,10 +202,10 @@ void Product(const PackedGemmArgs& g) {
       };
       int64_t p = 0;
       // Few rows leave registers free: more panels at once hide the latency of the sums.
-      if (rows == 1) {
-        for (; p + 4 <= whole; p += 4, next(4)) RunTile<1, 4>(t);
-      } else if (rows == 2) {
-        for (; p + 2 <= whole; p += 2, next(2)) RunTile<2, 2>(t);
+      if (rows == 1 && !t.packed_a) {
+        for (; p + 4 <= whole; p += 4, next(4)) RunTile<1, 4, false>(t);
+      } else if (rows == 2 && !t.packed_a) {
+        for (; p + 2 <= whole; p += 2, next(2)) RunTile<2, 2, false>(t);
       }
       for (; p < whole; ++p, next(1)) RunRows(rows, t);
       if (ragged == 0) continue;
@@ -206,12 +233,15 @@ namespace lathe::engine {
 namespace {
 
 HWY_EXPORT(PanelWidth);
+HWY_EXPORT(Room);
 HWY_EXPORT(Pack);
 HWY_EXPORT(Product);
 
 }  // namespace
 
 int64_t GemmPanelWidth() { return HWY_DYNAMIC_DISPATCH(PanelWidth)(); }
+
+int64_t PackedGemmRoom() { return HWY_DYNAMIC_DISPATCH(Room)(); }
 
 int64_t PackedGemmFloats(int64_t k, int64_t n) {
   const int64_t width = GemmPanelWidth();

@@ -18,12 +18,17 @@ int64_t PackedGemmFloats(int64_t k, int64_t n);
 // b: [k, n] with rows `ldb` apart; `transposed`: [n, k].
 void PackGemm(bool transposed, int64_t k, int64_t n, const float* b, int64_t ldb, float* packed);
 
+// Floats of PackedGemmArgs::room.
+int64_t PackedGemmRoom();
+
 struct PackedGemmArgs {
   int64_t m = 0;
   int64_t n = 0;
   int64_t k = 0;
   const float* a = nullptr;  // [m, k], rows lda apart
   int64_t lda = 0;
+  bool trans_a = false;           // a is [k, m], rows lda apart; needs `room`
+  float* room = nullptr;          // for copies of a's tiles, which many columns repay; or nullptr
   const float* packed = nullptr;  // of PackGemm, or nullptr:
   const float* b = nullptr;       // [k, n] as it is, rows ldb apart
   int64_t ldb = 0;

@@ -17,6 +17,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 // until they are full.
 constexpr int64_t kTile = 64;
 
+#if HWY_TARGET == HWY_SCALAR
+HWY_INLINE void Square(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+  for (int64_t r = 0; r < 4; ++r) {
+    for (int64_t c = 0; c < 4; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+  }
+}
+#else
 HWY_INLINE void Square(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
   const hn::FixedTag<float, 4> d;
   const auto r0 = hn::LoadU(d, from);
@@ -32,6 +39,7 @@ HWY_INLINE void Square(const float* from, int64_t from_stride, float* to, int64_
   hn::StoreU(hn::InterleaveLower(d, even_high, odd_high), d, to + 2 * to_stride);
   hn::StoreU(hn::InterleaveUpper(d, even_high, odd_high), d, to + 3 * to_stride);
 }
+#endif
 
 void Tile(int64_t rows, int64_t columns, const float* from, int64_t from_stride, float* to,
           int64_t to_stride) {
