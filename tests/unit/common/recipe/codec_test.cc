@@ -34,7 +34,9 @@ ParamType TypeOf(const FieldDescriptor* field) {
 void ExpectSameParameters(const google::protobuf::Descriptor* message, const MethodSpec& method) {
   const FieldDescriptor* train = message->FindFieldByName("train");
   EXPECT_EQ(train != nullptr, TakesTrain(method.name)) << method.name;
-  if (train != nullptr) EXPECT_EQ(train->message_type(), v1::FineTune::descriptor());
+  if (train != nullptr) {
+    EXPECT_EQ(train->message_type(), v1::FineTune::descriptor());
+  }
   const size_t others = train == nullptr ? 0 : 1;
   ASSERT_EQ(static_cast<size_t>(message->field_count()), method.params.size() + others)
       << method.name;
