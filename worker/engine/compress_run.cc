@@ -340,7 +340,8 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
 
 absl::Status CompressRun::TraceStep(int index, double fraction, bool changed) {
   // The evaluation of the result is that of the model after the last step.
-  if (index + 1 >= steps() || data_ == nullptr || !EachStepMeasured(report_.recipe)) {
+  if (index + 1 >= steps() || data_ == nullptr || !data_->has_test() ||
+      !EachStepMeasured(report_.recipe)) {
     return absl::OkStatus();
   }
   TracePoint& point = report_.trace.emplace_back();

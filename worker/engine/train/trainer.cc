@@ -316,8 +316,10 @@ absl::StatusOr<TrainOutcome> TrainRun::Execute() {
     if (resume) {
       resume = false;
       if (const absl::Status resumed = Resume(hooks_.resume); !resumed.ok()) {
+        outcome_ = TrainOutcome();
         outcome_.notes.push_back(absl::StrCat("trained from the start: ", resumed.message()));
         schedule_.rate = options_.learning_rate;
+        retried_ = false;
         continue;
       }
     }

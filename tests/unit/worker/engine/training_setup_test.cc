@@ -342,6 +342,16 @@ TEST_F(Training, ATeacherThatDoesNotFitIsRefused) {
   EXPECT_THAT(std::string(Run(request).status().message()), HasSubstr("the teacher, t.onnx: "));
 }
 
+// There was a crash: the model after the first step was to be measured on a test split of nothing.
+TEST_F(Training, StepsAreNotMeasuredWithoutTestData) {
+  CompressRequest request =
+      Request({R"({"fp16":{}})", R"({"fine_tune":{"steps":1,"batch_size":16}})"});
+  request.recipe_json = R"({"steps":[{"fp16":{}},{"fine_tune":{"steps":1,"batch_size":16}}]})";
+  const auto result = Run(request);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_FALSE(json::parse(result->report_json).contains("trace"));
+}
+
 TEST_F(Training, AGradualPruningOfAnEarlierStepIsNotThatOfALater) {
   const std::vector<std::string> steps = {
       R"({"prune_weights":{"sparsity":0.9,"schedule":"cubic"}})",
