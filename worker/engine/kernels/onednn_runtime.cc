@@ -73,7 +73,7 @@ BlockedFit FitBlocked(const ConvSpec& spec, Layout blocked) {
   const int64_t block = LayoutBlock(blocked);
   const bool depthwise = spec.groups == spec.in_channels && spec.groups > 1;
   const auto fills = [&](int64_t channels) {
-    return channels % block == 0 || (spec.groups == 1 && channels >= block);
+    return channels % block == 0 || (spec.groups == 1 && channels >= block * 3 / 4);
   };
   const bool in_fits = depthwise || fills(spec.in_channels / spec.groups);
   const bool out_fits = depthwise || fills(spec.out_channels / spec.groups);
