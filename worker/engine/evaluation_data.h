@@ -22,8 +22,8 @@ namespace lathe::engine {
 class EvaluationData {
  public:
   // Opens the datasets that have a path; nullptr when there are none, or nothing uses them: the
-  // recipe says `evaluate: {task: none}` and has no step that calibrates or trains. INVALID_ARGUMENT with
-  // reason INVALID_DATASET.
+  // recipe says `evaluate: {task: none}` and has no step that calibrates or trains.
+  // INVALID_ARGUMENT with reason INVALID_DATASET.
   static absl::StatusOr<std::unique_ptr<EvaluationData>> Open(
       const std::vector<InputDataset>& datasets, const Recipe& recipe, const Model& model);
 
