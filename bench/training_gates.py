@@ -149,7 +149,6 @@ class Gates:
 
     def digits(self, seed):
         import train_digits
-        model, train, test = (self.folder / f"{name}{seed}" for name in ("digits.onnx", "train.npz", "test.npz"))
         model = self.folder / f"digits{seed}.onnx"
         train, test = self.folder / "digits_train.npz", self.folder / "digits_test.npz"
         if not model.exists():
@@ -173,7 +172,8 @@ class Gates:
             def measure(seed):
                 model, data, test = self.digits(seed)
                 steps = [{"quantize_weights": {"bits": 2, "granularity": "tensor", "clip": "none"}}]
-                return accuracy(self.run(model, steps + ([{"fine_tune": {"epochs": 20}}] if tune else []), data, seed), test)
+                steps += [{"fine_tune": {"epochs": 20}}] if tune else []
+                return accuracy(self.run(model, steps, data if tune else {}, seed), test)
             return self.mean(measure)
         nearest, tuned = one(False), one(True)
         return f"nearest {nearest:.1%}, LSQ {tuned:.1%}", "LSQ >= 96.5 %", tuned >= 0.965
@@ -183,7 +183,7 @@ class Gates:
             def measure(seed):
                 model, data, test = self.digits(seed)
                 steps = [{"prune_weights": {"sparsity": 0.9}}] + ([{"fine_tune": {"epochs": 20}}] if tune else [])
-                return accuracy(self.run(model, steps, data, seed), test)
+                return accuracy(self.run(model, steps, data if tune else {}, seed), test)
             return self.mean(measure)
         once, tuned = one(False), one(True)
         return f"one-shot {once:.1%}, fine-tuned {tuned:.1%}", "fine-tuned >= 97 %", tuned >= 0.97
