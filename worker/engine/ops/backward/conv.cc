@@ -28,8 +28,8 @@ absl::StatusOr<ConvSpec> ReadConv(const GradContext& ctx, bool transposed) {
   spec.transposed = transposed;
   ASSIGN_OR_RETURN(spec.window,
                    ReadWindowSpec(ctx, x, y, Shape(w.begin() + 2, w.end()), transposed));
-  // Where the last elements of x are read by no window, pads_end came out negative: they may as well
-  // count as read.
+  // Where the last elements of x are read by no window, pads_end came out negative: they may as
+  // well count as read.
   WindowSpec& window = spec.window;
   for (size_t i = 0; !transposed && i < window.in.size(); ++i) {
     const int64_t reach = (window.kernel[i] - 1) * window.dilations[i] + 1;
