@@ -41,6 +41,11 @@ inline constexpr int64_t kMaxTensors = 5'000'000;
 inline constexpr int kMaxTensorRank = 64;
 inline constexpr int kMaxWalkDepth = 200;  // nested protobuf messages
 
+// The state of a training run, as a file: an agent sends it, a server keeps it, a job process holds
+// it in memory. A model whose state is larger is trained without checkpoints.
+inline constexpr int64_t kMaxCheckpointBytes = int64_t{4} << 30;
+inline constexpr int64_t kMaxCheckpointHeaderBytes = 64 << 10;
+
 // Evaluation (job process). Beyond these, figures are left out or examples are, and the report says
 // so; a data set is refused only where a figure could not be had at all.
 inline constexpr int64_t kMaxBatchExamples = int64_t{1} << 26;  // whether they hold anything or not

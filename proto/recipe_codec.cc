@@ -148,6 +148,12 @@ absl::Status SetParams(const Step& step, Message* params) {
   return absl::OkStatus();
 }
 
+// `train` of a step's parameters; nullptr: they have none.
+const FieldDescriptor* TrainField(const Message& params) {
+  const FieldDescriptor* field = params.GetDescriptor()->FindFieldByName("train");
+  return field != nullptr && field->message_type() != nullptr ? field : nullptr;
+}
+
 }  // namespace
 
 Recipe RecipeFromProto(const v1::Recipe& proto) {
@@ -158,8 +164,14 @@ Recipe RecipeFromProto(const v1::Recipe& proto) {
     const auto* oneof = v1::Step::descriptor()->FindOneofByName("method");
     const FieldDescriptor* method = step.GetReflection()->GetOneofFieldDescriptor(step, oneof);
     if (method == nullptr) continue;
+    const Message& params = step.GetReflection()->GetMessage(step, method);
     out.method = method->name();
-    out.params = GetParams(step.GetReflection()->GetMessage(step, method));
+    out.params = GetParams(params);
+    const FieldDescriptor* train = TrainField(params);
+    if (train == nullptr || !params.GetReflection()->HasField(params, train)) continue;
+    recipe.steps.push_back({.method = "fine_tune",
+                            .params = GetParams(params.GetReflection()->GetMessage(params, train)),
+                            .inside_previous = true});
   }
   for (const MethodSpec& section : Sections()) {
     const FieldDescriptor* field = v1::Recipe::descriptor()->FindFieldByName(section.name);
@@ -174,12 +186,20 @@ Recipe RecipeFromProto(const v1::Recipe& proto) {
 absl::StatusOr<v1::Recipe> RecipeToProto(const Recipe& recipe) {
   v1::Recipe proto;
   if (recipe.seed != 0) proto.set_seed(recipe.seed);
+  Message* previous = nullptr;  // the parameters of the step before
   for (const Step& step : recipe.steps) {
+    const FieldDescriptor* train = previous == nullptr ? nullptr : TrainField(*previous);
+    if (step.inside_previous && train != nullptr) {
+      RETURN_IF_ERROR(SetParams(step, previous->GetReflection()->MutableMessage(previous, train)));
+      previous = nullptr;
+      continue;
+    }
     v1::Step* out = proto.add_steps();
     const FieldDescriptor* method = v1::Step::descriptor()->FindFieldByName(step.method);
     if (method == nullptr)
       return absl::InvalidArgumentError(absl::StrCat("no method \"", step.method, "\""));
-    RETURN_IF_ERROR(SetParams(step, out->GetReflection()->MutableMessage(out, method)));
+    previous = out->GetReflection()->MutableMessage(out, method);
+    RETURN_IF_ERROR(SetParams(step, previous));
   }
   for (const auto& [name, section] : recipe.sections) {
     const FieldDescriptor* field =

@@ -11,7 +11,7 @@
 namespace lathe {
 
 // Total: a step without a method becomes one with an empty name, which validation refuses. Empty
-// lists count as not given.
+// lists count as not given. `train` of a step becomes a step of its own behind it.
 Recipe RecipeFromProto(const v1::Recipe& proto);
 
 // INVALID_ARGUMENT for a method, parameter or type that the proto does not have; validate the

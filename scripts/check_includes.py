@@ -44,8 +44,8 @@ ALLOWED = {
     "worker/engine/evaluate/metrics/": ["common/", "worker/engine/tensor/"],
     "worker/engine/evaluate/": ["common/", "common/recipe/", "common/report/", "worker/engine/tensor/",
                                 "worker/engine/kernels/", "worker/engine/linalg/", "worker/engine/graph/",
-                                "worker/engine/ops/", "worker/engine/run/", "worker/engine/methods/",
-                                "worker/engine/evaluate/metrics/"],
+                                "worker/engine/ops/", "worker/engine/run/", "worker/engine/train/",
+                                "worker/engine/methods/", "worker/engine/evaluate/metrics/"],
     "worker/engine/": ["common/", "common/recipe/", "common/data/"] + [ENGINE + r + "/" for r in (
         "tensor", "kernels", "linalg", "graph", "data", "ops", "lint", "passes", "run", "train", "calibrate", "methods", "evaluate",
         "evaluate/metrics")],

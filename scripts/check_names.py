@@ -66,6 +66,7 @@ def main():
     spec = r'^MethodSpec \w+\(\) \{\s*(?:return|MethodSpec \w+ =) \{\s*\.name = "(\w+)"'
     catalogue = [name for path in ("common/recipe/catalogue.cc", "common/recipe/quantize_specs.cc")
                  for name in re.findall(spec, read(path), re.M)]
+    catalogue += re.findall(r'^  spec\.name = "(\w+)";', read("common/recipe/training_specs.cc"), re.M)
     table = re.findall(r'\{"(\w+)", Apply', read("worker/engine/methods/table.cc"))
     if sorted(catalogue) != sorted(table):
         problems.append(f"catalogue {catalogue} and engine table {table} disagree")

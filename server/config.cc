@@ -111,6 +111,13 @@ void AddFlags(CLI::App& app, Config& c) {
                  "too; default: none")
       ->group("Jobs and workers")
       ->type_name("FILE");
+  app.add_option("--checkpoint-seconds", c.checkpoint_s,
+                 "How often a local worker's job that trains saves where it stands, for the next "
+                 "attempt to go on from; 0: never")
+      ->group("Jobs and workers")
+      ->type_name("SECONDS")
+      ->check(Within(0.0, 86400.0))
+      ->capture_default_str();
   app.add_option("--lease-seconds", c.lease_s, "A worker silent for this long loses its jobs")
       ->group("Jobs and workers")
       ->type_name("SECONDS")

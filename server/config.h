@@ -29,6 +29,7 @@ struct Config {
   std::string worker_binary;
   double worker_memory_limit_mb = 0;
   std::string ort_library;  // "": none
+  double checkpoint_s = 60;
   double lease_s = 15;
   int max_attempts = 3;
   double retry_initial_s = 1;

@@ -78,6 +78,12 @@ absl::Status Serve(const Config& config, const sigset_t& signals) {
   job_options.backoff.initial = absl::Seconds(config.retry_initial_s);
   job_options.use_result_cache = config.result_cache;
   job_options.build_id = BuildId();
+  job_options.discard_blob = [&blobs](const std::string& digest) {
+    if (const absl::Status gone = blobs->Delete(digest); !gone.ok()) {
+      LogWarning("an old checkpoint was not deleted; the collector will",
+                 {{"digest", digest}, {"error", gone.message()}});
+    }
+  };
   ASSIGN_OR_RETURN(
       const std::unique_ptr<JobService> jobs,
       JobService::Create(job_options, store.get(), blobs.get(), &clock, &ids, &random, &metrics));

@@ -21,6 +21,7 @@ std::vector<std::string> WorkerArguments(const Config& config, const std::string
     out.insert(out.end(), {"--token-file", config.auth_token_file});
   if (config.worker_memory_limit_mb > 0)
     out.insert(out.end(), {"--memory-limit-mb", Whole(config.worker_memory_limit_mb)});
+  out.insert(out.end(), {"--checkpoint-seconds", Whole(config.checkpoint_s)});
   if (!config.ort_library.empty()) out.insert(out.end(), {"--ort-library", config.ort_library});
   return out;
 }

@@ -19,12 +19,16 @@
 #include "common/status_macros.h"
 #include "worker/agent/agent.h"
 #include "worker/agent/config.h"
+#include "worker/agent/kept_states.h"
 #include "worker/agent/ort_check.h"
 #include "worker/agent/process_folder.h"
 #include "worker/job/sandbox/sandbox.h"
 
 namespace lathe::worker {
 namespace {
+
+// Trainings whose state is kept although no attempt of theirs runs here now.
+constexpr size_t kStatesBesideSlots = 4;
 
 AgentOptions ToAgentOptions(const WorkerConfig& config, const std::string& worker_id,
                             const std::string& folder) {
@@ -40,6 +44,7 @@ AgentOptions ToAgentOptions(const WorkerConfig& config, const std::string& worke
                             config.file_limit_bytes};
   options.attempt.threads = config.threads;
   options.attempt.ort_library = config.ort_library;
+  options.attempt.checkpoint_seconds = config.checkpoint_seconds;
   options.attempt.hang_after = absl::Seconds(config.hang_seconds);
   options.attempt.share_inputs = LandlockVersion() > 0;
   return options;
@@ -73,17 +78,21 @@ absl::Status Serve(const WorkerConfig& config, const sigset_t& signals) {
                                     : config.worker_id;
   ASSIGN_OR_RETURN(const auto folder, ProcessFolder::Create(config.cache_dir, worker_id));
   const std::string blob_folder = absl::StrCat(folder->path(), "/blobs");
-  std::error_code error;
-  std::filesystem::create_directory(blob_folder, error);
-  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make ", blob_folder));
+  const std::string state_folder = absl::StrCat(folder->path(), "/states");
+  for (const std::string& path : {blob_folder, state_folder}) {
+    std::error_code error;
+    std::filesystem::create_directory(path, error);
+    if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make ", path));
+  }
 
   RemoteBlobs blobs(connection.get());
   BlobCache cache(blob_folder, config.cache_limit_bytes, &blobs);
+  KeptStates states(state_folder, static_cast<size_t>(config.slots) + kStatesBesideSlots);
   WorkerMetrics metrics(config.slots, BuildId());
   if (!config.metrics_listen.empty()) RETURN_IF_ERROR(metrics.Listen(config.metrics_listen));
   AgentOptions options = ToAgentOptions(config, worker_id, folder->path());
   options.onnxruntime_version = onnxruntime_version;
-  Agent agent(std::move(options), {connection.get(), &blobs, &cache, &metrics});
+  Agent agent(std::move(options), {connection.get(), &blobs, &cache, &metrics, &states});
   LogInfo("worker starts", {{"worker_id", worker_id},
                             {"server", config.server},
                             {"slots", config.slots},

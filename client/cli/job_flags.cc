@@ -112,6 +112,11 @@ void JobFlags::Add(CLI::App& command) {
                   "quantize_weights:bits=4,granularity=group,group_size=32")
       ->type_name("NAME[:key=value,...]")
       ->allow_extra_args(false);
+  command
+      .add_option("--teacher", teacher,
+                  "Model that distill steps learn from: an .onnx file, or one on the server; "
+                  "default: the model as it was before the recipe")
+      ->type_name("MODEL");
   AddForEvaluation(command);
 }
 
@@ -189,6 +194,13 @@ absl::StatusOr<v1::Job> JobFlags::ToJob(RecipeUse use) const {
         absl::ToInt64Seconds(absl::Ceil(d, absl::Seconds(1))));
   }
   for (const std::string& item : data) RETURN_IF_ERROR(ParseDataFlag(item).status());
+  const bool learns = std::any_of(recipe.steps.begin(), recipe.steps.end(),
+                                  [](const Step& step) { return step.method == "distill"; });
+  if (!teacher.empty() && !learns) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--teacher ", teacher,
+                     ": only distill steps learn from a teacher, and the recipe has none"));
+  }
   return job;
 }
 
@@ -199,6 +211,13 @@ absl::Status JobFlags::CheckData(const std::string& model, const v1::Job& job) c
     paths.push_back(flag.path);
   }
   return cli::CheckData(model, RecipeFromProto(job.recipe()), paths);
+}
+
+absl::Status JobFlags::UploadTeacher(client::Client& client, const Context& context,
+                                     v1::Job* job) const {
+  if (teacher.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(*job->mutable_teacher_model(), ModelArgument(client, context, teacher));
+  return absl::OkStatus();
 }
 
 absl::Status JobFlags::UploadData(client::Client& client, const Context& context,

@@ -20,6 +20,7 @@ namespace lathe::cli {
 struct JobFlags {
   std::string recipe_file;
   std::vector<std::string> steps;
+  std::string teacher;  // a file or models/ID; "": none
   std::optional<uint64_t> seed;
   std::vector<std::string> data;  // [ROLE=]FILE
   // KEY=VALUE,... of a section each.
@@ -42,6 +43,8 @@ struct JobFlags {
   // Holds the files of --data against the model, where that is a file too, and the job's recipe
   // (data_check.h): to be called before anything is sent.
   absl::Status CheckData(const std::string& model, const v1::Job& job) const;
+  // Uploads what --teacher names, where that is a file, and adds it to the job.
+  absl::Status UploadTeacher(client::Client& client, const Context& context, v1::Job* job) const;
   // Uploads what --data names and adds it to the job.
   absl::Status UploadData(client::Client& client, const Context& context, v1::Job* job) const;
 };

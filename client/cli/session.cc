@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 
 namespace lathe::cli {
@@ -22,11 +23,11 @@ absl::StatusOr<Session> Session::Open(Context& context, const std::string& ort_l
   return session;
 }
 
-void AddOrtLibraryFlag(CLI::App& command, std::string* ort_library) {
+void AddOrtLibraryFlag(CLI::App& command, const std::string& what_for, std::string* ort_library) {
   command
       .add_option("--ort-library", *ort_library,
-                  "ONNX Runtime's shared library (libonnxruntime.so.VERSION), to measure latency "
-                  "in too; on a private server")
+                  absl::StrCat("ONNX Runtime's shared library (libonnxruntime.so.VERSION), ",
+                               what_for, "; on a private server"))
       ->type_name("FILE")
       ->check(CLI::ExistingFile);
 }

@@ -34,8 +34,8 @@ class Session {
   std::unique_ptr<client::Client> client_;
 };
 
-// --ort-library, for commands whose job measures latency.
-void AddOrtLibraryFlag(CLI::App& command, std::string* ort_library);
+// --ort-library: ONNX Runtime's shared library, `what_for` ("to measure latency in too").
+void AddOrtLibraryFlag(CLI::App& command, const std::string& what_for, std::string* ort_library);
 
 }  // namespace lathe::cli
 

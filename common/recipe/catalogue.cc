@@ -138,7 +138,10 @@ absl::string_view ParamTypeName(ParamType type) {
 }
 
 std::string ParamSpec::RangeText() const {
-  if (!choices.empty()) return absl::StrJoin(choices, " | ");
+  if (!choices.empty()) {
+    return absl::StrCat(absl::StrJoin(choices, " | "),
+                        or_number ? absl::StrCat(" | [", minimum, ", ", maximum, "]") : "");
+  }
   if (!int_choices.empty()) return absl::StrJoin(int_choices, " | ");
   if (type == ParamType::kBool) return "true | false";
   if (std::isinf(minimum) && std::isinf(maximum)) return "any";
@@ -155,7 +158,8 @@ const ParamSpec* MethodSpec::Find(absl::string_view param) const {
 
 std::span<const MethodSpec> Catalogue() {
   static const std::vector<MethodSpec>* methods = new std::vector<MethodSpec>{
-      PruneWeights(), LowRank(), QuantizeWeights(), QuantizeActivations(), Fp16(), FineTune(), Distill()};
+      PruneWeights(), LowRank(),  QuantizeWeights(), QuantizeActivations(),
+      Fp16(),         FineTune(), Distill()};
   return *methods;
 }
 

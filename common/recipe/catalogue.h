@@ -35,6 +35,8 @@ struct ParamSpec {
   int minimum_count = 0;
   int maximum_count = 0;
   std::vector<std::string> choices = {};  // strings: the allowed ones; empty: any
+  // Strings with choices: a number within the bounds is allowed beside them, as text.
+  bool or_number = false;
   std::vector<int64_t> int_choices = {};  // ints: the allowed ones; empty: all within the bounds
   std::optional<ParamValue> default_value = {};
 
@@ -52,7 +54,8 @@ struct MethodSpec {
     bool required = false;
   };
   std::vector<Exclusive> exclusive;
-  // `name` may be given only when `other` (or its default) equals `value`.
+  // `name` may be given only when `other` (or its default) equals `value`, or is a list of it
+  // alone.
   struct OnlyWith {
     std::string name;
     std::string other;
@@ -80,8 +83,13 @@ Step SectionOf(const Recipe& recipe, absl::string_view name);
 // Whether a step runs the model on examples (of the role `calibration`).
 enum class DataUse { kNone, kOptional, kRequired };
 DataUse CalibrationUse(const Step& step);
+// The parameter whose value makes them required; "" where they are not.
+std::string CalibratedParam(const Step& step);
 // Whether a step trains on examples (of the role `train`).
 bool TrainsOnData(const Step& step);
+// Whether the method takes `train`: the parameters of a fine_tune step right after it, written
+// inside it.
+bool TakesTrain(absl::string_view method);
 
 // Typed access to a validated step or section: the given value, or the catalogue's default. They
 // die on an unknown method or parameter or a wrong type, which are bugs of the caller, not of the

@@ -142,8 +142,12 @@ MethodSpec QuantizeActivations() {
            {.name = "smooth",
             .type = ParamType::kString,
             .description = "SmoothQuant: moves outliers of activations into weights; auto: where "
-                           "it lowers the error.",
+                           "it lowers the error; a number: always, with that alpha (0: all of it "
+                           "stays in activations, 1: all goes into weights).",
+            .minimum = 0,
+            .maximum = 1,
             .choices = {"auto", "off"},
+            .or_number = true,
             .default_value = std::string("auto")},
            {.name = "equalize",
             .type = ParamType::kBool,
@@ -167,6 +171,24 @@ MethodSpec QuantizeActivations() {
             .minimum = 0,
             .maximum = 120,
             .default_value = 20.0},
+           {.name = "max_accuracy_drop",
+            .type = ParamType::kDouble,
+            .description = "Instead of min_sqnr_db: most that the accuracy may fall on held-back "
+                           "calibration examples, absolute; these need labels.",
+            .minimum = 0,
+            .maximum = 1},
+           {.name = "max_float_layers",
+            .type = ParamType::kInt,
+            .description = "With keep_float: auto: most layers that may stay float for their "
+                           "error, even where the bound is then missed.",
+            .unit = "layers",
+            .minimum = 0,
+            .maximum = 1'000'000},
+           {.name = "max_float_share",
+            .type = ParamType::kDouble,
+            .description = "The same as a share of the layers that can run in integers.",
+            .minimum = 0,
+            .maximum = 1},
            {.name = "target",
             .type = ParamType::kString,
             .description = "Processor that the result is made for; portable: exact on all.",
@@ -174,21 +196,30 @@ MethodSpec QuantizeActivations() {
             .default_value = std::string("portable")},
            Targets(),
            Skip()},
-      .exclusive = {},
-      .only_with = {{.name = "percentile", .other = "calibration", .value = "percentile"}}};
+      .exclusive = {{.names = {"min_sqnr_db", "max_accuracy_drop"}, .required = false},
+                    {.names = {"max_float_layers", "max_float_share"}, .required = false}},
+      .only_with = {{.name = "percentile", .other = "calibration", .value = "percentile"},
+                    {.name = "max_accuracy_drop", .other = "keep_float", .value = "auto"},
+                    {.name = "max_float_layers", .other = "keep_float", .value = "auto"},
+                    {.name = "max_float_share", .other = "keep_float", .value = "auto"}}};
+}
+
+std::string CalibratedParam(const Step& step) {
+  if (step.method == "quantize_weights") {
+    const std::string algorithm = GetString(step, "algorithm");
+    if (algorithm == "gptq" || algorithm == "awq" || algorithm == "adaround") return "algorithm";
+    if (GetString(step, "clip") == "output") return "clip";
+  }
+  if (step.method != "quantize_activations") return "";
+  if (GetString(step, "mode") == "static") return "mode";
+  return IsGiven(step, "max_accuracy_drop") ? "max_accuracy_drop" : "";
 }
 
 DataUse CalibrationUse(const Step& step) {
-  if (step.method == "quantize_weights") {
-    const std::string algorithm = GetString(step, "algorithm");
-    if (algorithm == "gptq" || algorithm == "awq" || algorithm == "adaround" ||
-        GetString(step, "clip") == "output") {
-      return DataUse::kRequired;
-    }
-    return IsGiven(step, "average_bits") ? DataUse::kOptional : DataUse::kNone;
-  }
-  if (step.method != "quantize_activations") return DataUse::kNone;
-  return GetString(step, "mode") == "static" ? DataUse::kRequired : DataUse::kOptional;
+  if (!CalibratedParam(step).empty()) return DataUse::kRequired;
+  const bool may = step.method == "quantize_activations" ||
+                   (step.method == "quantize_weights" && IsGiven(step, "average_bits"));
+  return may ? DataUse::kOptional : DataUse::kNone;
 }
 
 }  // namespace lathe

@@ -21,6 +21,9 @@ using ParamValue =
 struct Step {
   std::string method;
   std::map<std::string, ParamValue> params;
+  // Written as `train` inside the step before it; it runs like any other. For messages, and for
+  // being written down again.
+  bool inside_previous = false;
 };
 
 struct Recipe {

@@ -3,6 +3,7 @@
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -145,17 +146,24 @@ absl::StatusOr<ParamValue> NodeValue(const YAML::Node& node, const std::string& 
                                   "or numbers"));
 }
 
-// Reads a map of parameters at the path `where`.
+// Reads a map of parameters at the path `where`. `train`, when given, gets what stands under that
+// name.
 absl::Status ReadParams(const YAML::Node& params, const std::string& where,
-                        const MethodSpec* method, Step* step) {
+                        const MethodSpec* method, Step* step,
+                        std::optional<YAML::Node>* train = nullptr) {
   if (params.IsNull()) return absl::OkStatus();
   if (!params.IsMap()) return Wrong(params, where + " must be a map of parameters");
   for (const auto& param : params) {
     if (!param.first.IsScalar())
       return Wrong(params, absl::StrCat(where, ": a parameter's name must be a string"));
     const std::string name = param.first.Scalar();
-    if (step->params.count(name) != 0) {
+    const bool inner = train != nullptr && name == "train";
+    if (step->params.count(name) != 0 || (inner && train->has_value())) {
       return Wrong(param.first, absl::StrCat(where, ".", name, " is given twice"));
+    }
+    if (inner) {
+      train->emplace(param.second);
+      continue;
     }
     ASSIGN_OR_RETURN(ParamValue value, NodeValue(param.second, name,
                                                  method == nullptr ? nullptr : method->Find(name)));
@@ -164,12 +172,32 @@ absl::Status ReadParams(const YAML::Node& params, const std::string& where,
   return absl::OkStatus();
 }
 
-absl::StatusOr<Step> StepFromNode(const YAML::Node& node, size_t index) {
+// `train` of the step at the path `where`, as the step of its own that it is.
+absl::StatusOr<Step> TrainFromNode(const YAML::Node& node, const std::string& where,
+                                   absl::string_view method) {
+  if (!TakesTrain(method)) {
+    return Wrong(node, absl::StrCat(where, ": ", method,
+                                    " takes no `train`; write a step fine_tune after it"));
+  }
+  Step step{.method = "fine_tune", .params = {}, .inside_previous = true};
+  RETURN_IF_ERROR(ReadParams(node, where, FindMethod(step.method), &step));
+  // What a reader of papers calls it here, where it is clear what the method is of.
+  if (auto named = step.params.extract("method"); !named.empty()) {
+    named.key() = "quantized";
+    if (!step.params.insert(std::move(named)).inserted) {
+      return Wrong(node, absl::StrCat(where, ": method and quantized are one; give one of them"));
+    }
+  }
+  return step;
+}
+
+absl::Status AddStep(const YAML::Node& node, size_t index, std::vector<Step>* steps) {
   Step step;
   const std::string where = absl::StrCat("steps[", index, "]");
   if (node.IsScalar()) {
     step.method = node.Scalar();
-    return step;
+    steps->push_back(std::move(step));
+    return absl::OkStatus();
   }
   if (!node.IsMap() || node.size() != 1) {
     return Wrong(node, absl::StrCat(where,
@@ -180,9 +208,14 @@ absl::StatusOr<Step> StepFromNode(const YAML::Node& node, size_t index) {
   if (!entry.first.IsScalar())
     return Wrong(node, absl::StrCat(where, ": the method's name must be a string"));
   step.method = entry.first.Scalar();
-  RETURN_IF_ERROR(ReadParams(entry.second, absl::StrCat(where, ".", step.method),
-                             FindMethod(step.method), &step));
-  return step;
+  const std::string path = absl::StrCat(where, ".", step.method);
+  std::optional<YAML::Node> train;
+  RETURN_IF_ERROR(ReadParams(entry.second, path, FindMethod(step.method), &step, &train));
+  steps->push_back(std::move(step));
+  if (!train) return absl::OkStatus();
+  ASSIGN_OR_RETURN(Step inner, TrainFromNode(*train, path + ".train", steps->back().method));
+  steps->push_back(std::move(inner));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Recipe> RecipeFromNode(const YAML::Node& root) {
@@ -211,8 +244,7 @@ absl::StatusOr<Recipe> RecipeFromNode(const YAML::Node& root) {
                                   limits::kMaxSteps, " are allowed"));
       }
       for (size_t i = 0; i < entry.second.size(); ++i) {
-        ASSIGN_OR_RETURN(Step step, StepFromNode(entry.second[i], i));
-        recipe.steps.push_back(std::move(step));
+        RETURN_IF_ERROR(AddStep(entry.second[i], i, &recipe.steps));
       }
     } else if (const MethodSpec* section = FindSection(key)) {
       Step step{.method = key, .params = {}};
@@ -241,6 +273,11 @@ nlohmann::json ToJsonValue(const ParamValue& value) {
 nlohmann::json CanonicalValue(const ParamValue& value, const ParamSpec* spec) {
   if (spec != nullptr && spec->type == ParamType::kDouble) {
     if (const int64_t* i = std::get_if<int64_t>(&value)) return static_cast<double>(*i);
+  }
+  if (spec != nullptr && spec->or_number) {
+    const std::string* text = std::get_if<std::string>(&value);
+    double number = 0;
+    if (text != nullptr && ParseNumber(*text, &number)) return nlohmann::json(number).dump();
   }
   return ToJsonValue(value);
 }
@@ -376,6 +413,14 @@ std::string CanonicalJson(const Recipe& recipe) {
                                         : nullptr;
           const std::string* text = value == nullptr ? nullptr : std::get_if<std::string>(value);
           applies = text != nullptr && *text == rule.value;
+        }
+        // Nor where what it excludes was given.
+        for (const MethodSpec::Exclusive& group : method->exclusive) {
+          if (std::count(group.names.begin(), group.names.end(), spec.name) == 0) continue;
+          applies = applies && std::none_of(group.names.begin(), group.names.end(),
+                                            [&step](const std::string& name) {
+                                              return step.params.count(name) != 0;
+                                            });
         }
         if (spec.default_value && applies)
           params[spec.name] = CanonicalValue(*spec.default_value, &spec);

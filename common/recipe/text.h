@@ -12,7 +12,9 @@ namespace lathe {
 
 // Parses YAML (of which JSON is a subset): {steps: [{METHOD: {PARAM: VALUE, ...}}, ...], seed: N,
 // SECTION: {PARAM: VALUE, ...}}.
-// A step may be a bare method name. Only syntax and shape are checked here: values get the type the
+// A step may be a bare method name. `train: {PARAM: VALUE, ...}` among the parameters of a method
+// that takes it becomes a fine_tune step behind it; `method` there is fine_tune's `quantized`. Only
+// syntax and shape are checked here: values get the type the
 // catalogue names for their parameter where it fits, and ValidateRecipe reports the rest.
 // INVALID_ARGUMENT with line and column on bad syntax, an unknown top-level key (with the nearest),
 // a duplicate key, an alias bomb (aliases are refused), or text past limits::kMaxRecipeBytes or

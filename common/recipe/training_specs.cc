@@ -74,65 +74,65 @@ std::vector<ParamSpec> OptimizerParams(int64_t epochs) {
 
 // What is trained, on what, and when it ends early.
 std::vector<ParamSpec> TrainingParams() {
-  return {{.name = "batch_norm",
-           .type = ParamType::kString,
-           .description = "BatchNormalization: frozen uses the stored statistics; update the "
-                          "batch's, and keeps running ones; auto: update unless layers are "
-                          "quantized.",
-           .choices = {"auto", "frozen", "update"},
-           .default_value = std::string("auto")},
-          {.name = "quantized",
-           .type = ParamType::kString,
-           .description = "Weights stored as integers: lsq trains them and their scales, ste them "
-                          "alone, frozen leaves them.",
-           .choices = {"lsq", "ste", "frozen"},
-           .default_value = std::string("lsq")},
-          {.name = "validation",
-           .type = ParamType::kDouble,
-           .description = "Share of the training examples kept back; the values of the epoch that "
-                          "does best on them are kept.",
-           .minimum = 0,
-           .maximum = 0.5,
-           .default_value = 0.0},
-          {.name = "patience",
-           .type = ParamType::kInt,
-           .description =
-               "Epochs without a better validation loss after which training ends; 0: none.",
-           .unit = "epochs",
-           .minimum = 0,
-           .maximum = 10'000,
-           .default_value = int64_t{0}},
-          {.name = "flip",
-           .type = ParamType::kBool,
-           .description = "Images [N, C, H, W]: left for right, every second time.",
-           .default_value = false},
-          {.name = "shift",
-           .type = ParamType::kInt,
-           .description = "Images: moved by up to so many pixels.",
-           .unit = "pixels",
-           .minimum = 0,
-           .maximum = 1024,
-           .default_value = int64_t{0}},
-          {.name = "noise",
-           .type = ParamType::kDouble,
-           .description = "Images: standard deviation of noise that is added.",
-           .minimum = 0,
-           .maximum = 1e6,
-           .default_value = 0.0},
-          {.name = "mixup",
-           .type = ParamType::kDouble,
-           .description = "Images: pairs are mixed by a share drawn from Beta(a, a); 0: not.",
-           .minimum = 0,
-           .maximum = 10,
-           .default_value = 0.0},
-          {.name = "memory_mb",
-           .type = ParamType::kInt,
-           .description = "Most memory of activations and gradients; batches are cut to fit.",
-           .unit = "MiB",
-           .minimum = 1,
-           .maximum = 1'048'576},
-          Targets(),
-          Skip()};
+  return {
+      {.name = "batch_norm",
+       .type = ParamType::kString,
+       .description = "BatchNormalization: frozen uses the stored statistics; update the "
+                      "batch's, and keeps running ones; auto: update unless layers are "
+                      "quantized.",
+       .choices = {"auto", "frozen", "update"},
+       .default_value = std::string("auto")},
+      {.name = "quantized",
+       .type = ParamType::kString,
+       .description = "Weights stored as integers: lsq trains them and their scales, ste them "
+                      "alone, frozen leaves them.",
+       .choices = {"lsq", "ste", "frozen"},
+       .default_value = std::string("lsq")},
+      {.name = "validation",
+       .type = ParamType::kDouble,
+       .description = "Share of the training examples kept back; the values of the epoch that "
+                      "does best on them are kept.",
+       .minimum = 0,
+       .maximum = 0.5,
+       .default_value = 0.0},
+      {.name = "patience",
+       .type = ParamType::kInt,
+       .description = "Epochs without a better validation loss after which training ends; 0: none.",
+       .unit = "epochs",
+       .minimum = 0,
+       .maximum = 10'000,
+       .default_value = int64_t{0}},
+      {.name = "flip",
+       .type = ParamType::kBool,
+       .description = "Images [N, C, H, W]: left for right, every second time.",
+       .default_value = false},
+      {.name = "shift",
+       .type = ParamType::kInt,
+       .description = "Images: moved by up to so many pixels.",
+       .unit = "pixels",
+       .minimum = 0,
+       .maximum = 1024,
+       .default_value = int64_t{0}},
+      {.name = "noise",
+       .type = ParamType::kDouble,
+       .description = "Images: standard deviation of noise that is added.",
+       .minimum = 0,
+       .maximum = 1e6,
+       .default_value = 0.0},
+      {.name = "mixup",
+       .type = ParamType::kDouble,
+       .description = "Images: pairs are mixed by a share drawn from Beta(a, a); 0: not.",
+       .minimum = 0,
+       .maximum = 10,
+       .default_value = 0.0},
+      {.name = "memory_mb",
+       .type = ParamType::kInt,
+       .description = "Most memory of activations and gradients; batches are cut to fit.",
+       .unit = "MiB",
+       .minimum = 1,
+       .maximum = 1'048'576},
+      Targets(),
+      Skip()};
 }
 
 ParamSpec LabelSmoothing() {
@@ -202,6 +202,10 @@ MethodSpec Distill() {
   Append(TrainingParams(), &spec.params);
   spec.exclusive = {{.names = {"epochs", "steps"}, .required = false}};
   return spec;
+}
+
+bool TakesTrain(absl::string_view method) {
+  return method == "quantize_weights" || method == "quantize_activations";
 }
 
 bool TrainsOnData(const Step& step) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/limits.h"
@@ -111,6 +112,11 @@ std::string CheckValue(const ParamSpec& spec, const ParamValue& value) {
       const std::string* s = std::get_if<std::string>(&value);
       if (s == nullptr) return wrong_type();
       if (!spec.choices.empty() && std::count(spec.choices.begin(), spec.choices.end(), *s) == 0) {
+        double d = 0;
+        if (spec.or_number && absl::SimpleAtod(*s, &d)) {
+          if (InBounds(spec, d)) return "";
+          return absl::StrCat("must be in ", spec.RangeText(), ", got ", ShowString(*s));
+        }
         return absl::StrCat("has no choice ", ShowString(*s), "; ", DidYouMean(*s, spec.choices));
       }
       return "";
@@ -183,6 +189,8 @@ void CheckParams(const Step& step, const MethodSpec* method, const std::string& 
     if (step.params.count(rule.name) == 0) continue;
     const std::optional<ParamValue> other = Effective(step, *method, rule.other);
     const std::string* text = other ? std::get_if<std::string>(&*other) : nullptr;
+    const auto* list = other ? std::get_if<std::vector<std::string>>(&*other) : nullptr;
+    if (list != nullptr && list->size() == 1) text = &list->front();
     if (text == nullptr || *text != rule.value) {
       out->push_back({absl::StrCat(prefix, ".", rule.name),
                       absl::StrCat(rule.name, " needs ", rule.other, ": ", rule.value, ", but ",
@@ -191,16 +199,58 @@ void CheckParams(const Step& step, const MethodSpec* method, const std::string& 
   }
 }
 
-void CheckStep(const Step& step, const std::string& path, std::vector<Violation>* out) {
+// Where a recipe's step stands as it was written: the path of the step, and of its parameters.
+struct StepPath {
+  std::string step;    // "steps[1]"
+  std::string params;  // "steps[1].fp16"; "steps[1].quantize_weights.train" of one inside it
+};
+
+std::vector<StepPath> StepPaths(const Recipe& recipe) {
+  std::vector<StepPath> paths;
+  size_t index = 0;
+  for (const Step& step : recipe.steps) {
+    if (step.inside_previous && !paths.empty()) {
+      const std::string inside = paths.back().params + ".train";
+      paths.push_back({inside, inside});
+      continue;
+    }
+    const std::string path = absl::StrCat("steps[", index++, "]");
+    paths.push_back({path, absl::StrCat(path, ".", step.method)});
+  }
+  return paths;
+}
+
+void CheckStep(const Step& step, const StepPath& path, std::vector<Violation>* out) {
   const MethodSpec* method = FindMethod(step.method);
   if (method == nullptr) {
     std::vector<std::string> names;
     for (const MethodSpec& known : Catalogue()) names.push_back(known.name);
-    out->push_back({path, absl::StrCat("no method ", ShowString(step.method), "; ",
-                                       DidYouMean(step.method, names))});
+    out->push_back({path.step, absl::StrCat("no method ", ShowString(step.method), "; ",
+                                            DidYouMean(step.method, names))});
     return;
   }
-  CheckParams(step, method, absl::StrCat(path, ".", step.method), out);
+  CheckParams(step, method, path.params, out);
+}
+
+// Pruning while another step trains: `next` is the step behind, or nullptr.
+void CheckGradual(const Step& step, const Step* next, const StepPath& path,
+                  std::vector<Violation>* out) {
+  const auto given = step.params.find("schedule");
+  const std::string* schedule =
+      given == step.params.end() ? nullptr : std::get_if<std::string>(&given->second);
+  if (step.method != "prune_weights" || schedule == nullptr || *schedule != "cubic") return;
+  const std::string field = path.params + ".schedule";
+  if (step.params.count("sparsity") == 0 && step.params.count("threshold") != 0) {
+    out->push_back({field,
+                    "schedule: cubic prunes up to a sparsity, and threshold names none; "
+                    "give sparsity instead"});
+  }
+  if (next != nullptr && TrainsOnData(*next)) return;
+  out->push_back(
+      {field, absl::StrCat("schedule: cubic prunes while the step right after it trains, and ",
+                           next == nullptr ? "there is none"
+                                           : absl::StrCat("that is ", ShowString(next->method)),
+                           "; put a fine_tune or distill step there, or leave schedule out")});
 }
 
 }  // namespace
@@ -236,8 +286,11 @@ std::vector<Violation> ValidateRecipe(const Recipe& recipe, RecipeUse use) {
                                          limits::kMaxSteps, " are allowed")});
     return out;
   }
+  const std::vector<StepPath> paths = StepPaths(recipe);
   for (size_t i = 0; i < recipe.steps.size(); ++i) {
-    CheckStep(recipe.steps[i], absl::StrCat("steps[", i, "]"), &out);
+    CheckStep(recipe.steps[i], paths[i], &out);
+    CheckGradual(recipe.steps[i], i + 1 < recipe.steps.size() ? &recipe.steps[i + 1] : nullptr,
+                 paths[i], &out);
   }
   for (const auto& [name, section] : recipe.sections) {
     const MethodSpec* spec = FindSection(name);
@@ -249,6 +302,42 @@ std::vector<Violation> ValidateRecipe(const Recipe& recipe, RecipeUse use) {
       continue;
     }
     CheckParams(section, spec, name, &out);
+  }
+  return out;
+}
+
+std::vector<Violation> ValidateExamples(const Recipe& recipe,
+                                        const std::vector<std::string>& roles) {
+  std::vector<Violation> out;
+  const auto served = [&roles](absl::string_view needed) {
+    return std::any_of(roles.begin(), roles.end(), [needed](const std::string& role) {
+      return role.empty() || role == "all" || role == needed;
+    });
+  };
+  const bool trains = served("train");
+  const bool calibrates = trains || served("calibration");
+  const std::vector<StepPath> paths = StepPaths(recipe);
+  for (size_t i = 0; i < recipe.steps.size(); ++i) {
+    const Step& step = recipe.steps[i];
+    if (TrainsOnData(step) && !trains) {
+      out.push_back(
+          {paths[i].params,
+           absl::StrCat(step.method, " needs examples to train on, and ",
+                        roles.empty() ? "no dataset is given" : "none of the datasets is for that",
+                        "; add --data train=F.npz (a dataset of the job with role \"train\" or "
+                        "none)")});
+    }
+    const std::string param = CalibratedParam(step);
+    if (param.empty() || calibrates) continue;
+    const MethodSpec* method = FindMethod(step.method);
+    const std::optional<ParamValue> value = Effective(step, *method, param);
+    out.push_back(
+        {absl::StrCat(paths[i].params, ".", param),
+         absl::StrCat(step.method, " needs calibration data: ", param, ": ",
+                      value ? ShowValue(*value) : "", " learns from examples, and ",
+                      roles.empty() ? "no dataset is given" : "the datasets given are test data",
+                      "; add --data calibration=F.npz (a dataset of the job with role "
+                      "\"calibration\", \"train\" or none)")});
   }
   return out;
 }

@@ -10,8 +10,8 @@
 
 namespace lathe {
 
-// One thing wrong. `field` is a path from the recipe: "steps[1].quantize_weights.bits",
-// "evaluate.top_k".
+// One thing wrong. `field` is a path from the recipe as it was written:
+// "steps[1].quantize_weights.bits", "steps[1].quantize_weights.train.epochs", "evaluate.top_k".
 // `description` says what is expected, what was given, the bound, and the nearest valid name or
 // value.
 struct Violation {
@@ -25,8 +25,14 @@ enum class RecipeUse { kCompress, kEvaluate };
 // All violations: no steps (kCompress), any (kEvaluate), too many, an unknown section, an unknown
 // method or parameter (with the nearest valid name), a wrong type, a value out of range or not
 // finite, parameters that exclude each other, one that needs another, too many or too long
-// patterns.
+// patterns, gradual pruning without a step that trains right after it.
 std::vector<Violation> ValidateRecipe(const Recipe& recipe, RecipeUse use = RecipeUse::kCompress);
+
+// Steps of a valid recipe that cannot do without examples, to calibrate or to train on, where no
+// dataset serves as such. `roles`: the datasets'; `calibration` and `train` serve the former,
+// `train` the latter, and "" or "all" anything.
+std::vector<Violation> ValidateExamples(const Recipe& recipe,
+                                        const std::vector<std::string>& roles);
 
 // INVALID_ARGUMENT with all violations, a line each; OK when there are none.
 absl::Status ViolationsToStatus(const std::vector<Violation>& violations);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace lathe::page {
@@ -37,6 +38,15 @@ struct ScatterPoint {
 // them is a step's. "" when there are fewer than two points.
 std::string SizePlot(const std::vector<ScatterPoint>& points, const std::string& what,
                      std::string (*text)(double), double least_range);
+
+// A figure by step of a training, for one set of examples.
+struct CurveSeries {
+  std::string label;                              // "training"
+  std::vector<std::pair<double, double>> points;  // step, figure; in order
+};
+// `what` names the figure, printed by `text`. "" when there are fewer than two points.
+std::string CurvePlot(const std::vector<CurveSeries>& series, const std::string& what,
+                      std::string (*text)(double));
 
 // `matrix[true class][predicted class]` counts of examples, square. `id` is unique on the page.
 // Numbers in the cells up to 12 classes, cells alone up to 40, beyond that nothing is drawn;

@@ -6,71 +6,14 @@
 #include "absl/strings/str_format.h"
 #include "common/report/html.h"
 #include "common/report/number_text.h"
+#include "common/report/plot_axis.h"
 #include "common/report/plots.h"
 #include "common/report/table.h"
 
 namespace lathe::page {
 namespace {
 
-constexpr double kHeight = 240;  // pixels
-constexpr double kTop = 18;
-constexpr double kBottom = 24;
-constexpr double kLeft = 0.13;  // shares of the width that points lie within
-constexpr double kRight = 0.97;
 constexpr size_t kMaxLabel = 30;  // characters
-
-// The smallest of 1, 2, 5 times a power of ten that divides `range` into at most four.
-double TickStep(double range) {
-  const double power = std::pow(10, std::floor(std::log10(range / 4)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power * 4 >= range) return factor * power;
-  }
-  return 10 * power;
-}
-
-// An axis over [low, high], which differ.
-struct Axis {
-  double low = 0;
-  double high = 1;
-
-  static Axis Over(double low, double high, double least_range) {
-    const double room = std::max((high - low) * 0.08, least_range / 2);
-    return {low - room, high + room};
-  }
-  double Share(double value) const { return (value - low) / (high - low); }
-  std::vector<double> Ticks() const {
-    const double step = TickStep(high - low);
-    std::vector<double> ticks;
-    for (double at = std::ceil(low / step) * step; at <= high && ticks.size() < 8; at += step) {
-      ticks.push_back(std::abs(at) < step / 1000 ? 0 : at);
-    }
-    return ticks;
-  }
-};
-
-double PixelY(const Axis& axis, double value) {
-  return kTop + (1 - axis.Share(value)) * (kHeight - kTop - kBottom);
-}
-
-double PercentX(double share) { return 100 * (kLeft + share * (kRight - kLeft)); }
-
-std::string Open(const std::string& what) {
-  return absl::StrCat("<svg class=\"plot\" width=\"100%\" height=\"", kHeight,
-                      "\" role=\"img\" aria-label=\"", Escape(what), "\">\n");
-}
-
-template <typename Label>
-std::string HorizontalGrid(const Axis& axis, Label&& label) {
-  std::string out;
-  for (const double tick : axis.Ticks()) {
-    const double y = PixelY(axis, tick);
-    absl::StrAppendFormat(&out,
-                          "<line class=\"grid\" x1=\"0\" x2=\"100%%\" y1=\"%.1f\" y2=\"%.1f\"/>"
-                          "<text x=\"0\" y=\"%.1f\">%s</text>\n",
-                          y, y, y - 4, Escape(label(tick)));
-  }
-  return out;
-}
 
 // "2 MB", not "2.00 MB".
 std::string TickBytes(double bytes) {
@@ -174,7 +117,7 @@ std::string DepthPlot(const std::vector<DepthPoint>& points, const std::string& 
   if (any_first) key("after", first);
   if (any_second) key("ring", second);
   absl::StrAppend(&out, "</p>\n",
-                  Open("SQNR by layer, in the model's order; the table has the numbers"),
+                  OpenPlot("SQNR by layer, in the model's order; the table has the numbers"),
                   HorizontalGrid(axis, [](double tick) { return absl::StrCat(tick, " dB"); }));
   const int radius = points.size() > 150 ? 2 : 4;
   for (size_t i = 0; i < points.size(); ++i) {
@@ -193,7 +136,7 @@ std::string DepthPlot(const std::vector<DepthPoint>& points, const std::string& 
       &out,
       "\n<text x=\"%.1f%%\" y=\"%.0f\">first layer</text>"
       "<text x=\"%.1f%%\" y=\"%.0f\" text-anchor=\"end\">last layer</text></svg>\n",
-      100 * kLeft, kHeight - 6, 100 * kRight, kHeight - 6);
+      100 * kPlotLeft, kPlotHeight - 6, 100 * kPlotRight, kPlotHeight - 6);
   return out;
 }
 
@@ -217,11 +160,11 @@ std::string SizePlot(const std::vector<ScatterPoint>& points, const std::string&
   const auto tick_text = [share, range, text](double tick) {
     return share ? Percent(tick, range < 0.04 ? 2 : range < 0.2 ? 1 : 0) : text(tick);
   };
-  std::string out = absl::StrCat(Open(what + " against file size; the table has the numbers"),
+  std::string out = absl::StrCat(OpenPlot(what + " against file size; the table has the numbers"),
                                  HorizontalGrid(y_axis, tick_text));
   for (const double tick : x_axis.Ticks()) {
     absl::StrAppendFormat(&out, "<text x=\"%.2f%%\" y=\"%.0f\" text-anchor=\"middle\">%s</text>\n",
-                          PercentX(x_axis.Share(tick)), kHeight - 6, TickBytes(tick));
+                          PercentX(x_axis.Share(tick)), kPlotHeight - 6, TickBytes(tick));
   }
   const auto at = [&](const ScatterPoint& point) {
     return std::pair(PercentX(x_axis.Share(point.x)), PixelY(y_axis, point.y));

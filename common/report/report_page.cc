@@ -44,6 +44,7 @@ std::string ReportPage(const json& report) {
       {"evaluation", "Evaluation", EvaluationTables(report)},
       {"confusion", "Confusion matrices", ConfusionMatrices(report)},
       {"tradeoff", TradeoffTitle(report), QualityAgainstSize(report)},
+      {"training", "Training", TrainingCurves(report)},
       {"weights", "Weights", WeightHistograms(report)},
       {"activations", "Activations", ActivationHistograms(report)},
       {"latency", "Latency", LatencyTable(report)},

@@ -53,6 +53,9 @@ std::string ConfusionMatrices(const nlohmann::json& report);
 std::string TradeoffTitle(const nlohmann::json& report);  // "Accuracy against size"
 std::string QualityAgainstSize(const nlohmann::json& report);
 
+// training_section.cc: loss and accuracy of the steps that train; "" when none does.
+std::string TrainingCurves(const nlohmann::json& report);
+
 // about_sections.cc: what was run, on what, and what the figures rest on.
 std::string RecipeBlock(const nlohmann::json& report);
 std::string StepsTable(const nlohmann::json& report);

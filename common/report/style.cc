@@ -81,6 +81,8 @@ padding:3px 0;font-size:13px}
 .plot text{fill:var(--soft);font-size:12px}
 .plot .mark{fill:var(--text);paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round}
 .plot .grid{stroke:var(--line)}
+.plot .curve{stroke:var(--after);stroke-width:1.8;stroke-linecap:round}
+.plot .curve.second{stroke:var(--before)}
 .plot .way{stroke:var(--after);stroke-width:1.5;opacity:.6}
 .plot .way~circle.ring{fill:var(--bg)}
 .plot .ring{stroke:var(--soft)}

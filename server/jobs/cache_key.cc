@@ -69,6 +69,16 @@ std::string ResultCacheKey(const lathe::v1::Attempt& attempt, absl::string_view 
       hash.Add(file.second);
     }
   }
+  if (attempt.teacher_files_size() > 0) {
+    hash.Add("teacher");
+    hash.Add(attempt.teacher_main_file());
+    std::map<std::string, std::string> teacher;
+    for (const auto& file : attempt.teacher_files()) teacher[file.path()] = file.digest();
+    for (const auto& file : teacher) {
+      hash.Add(file.first);
+      hash.Add(file.second);
+    }
+  }
   return hash.HexDigest();
 }
 

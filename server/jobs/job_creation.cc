@@ -26,6 +26,7 @@ v1::Job UserFields(const v1::Job& given) {
   const bool evaluate = given.kind() == v1::JOB_KIND_EVALUATE;
   job.set_kind(evaluate ? v1::JOB_KIND_EVALUATE : v1::JOB_KIND_COMPRESS);
   if (evaluate) job.set_compared_model(given.compared_model());
+  if (!evaluate) job.set_teacher_model(given.teacher_model());
   return job;
 }
 
@@ -71,6 +72,15 @@ absl::Status JobService::Impl::Define(ReadTransaction& tx, const v1::Job& user,
     }
     *attempt.mutable_compared_files() = compared->files();
     attempt.set_compared_main_file(compared->main_file());
+  }
+  if (!job.teacher_model().empty()) {
+    const absl::StatusOr<v1::Model> teacher = tx.GetModel(job.teacher_model());
+    if (!teacher.ok()) {
+      return Missing(teacher.status(), "model", job.teacher_model(), "MODEL_NOT_FOUND",
+                     "job.teacher_model");
+    }
+    *attempt.mutable_teacher_files() = teacher->files();
+    attempt.set_teacher_main_file(teacher->main_file());
   }
   attempt.set_recipe_json(recipe_json);
   *attempt.mutable_bindings() = job.bindings();

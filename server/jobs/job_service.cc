@@ -298,6 +298,10 @@ absl::StatusOr<v1::CompleteAttemptResponse> JobService::CompleteAttempt(
     const v1::CompleteAttemptRequest& request) {
   return impl_->CompleteAttempt(request);
 }
+absl::StatusOr<v1::SaveCheckpointResponse> JobService::SaveCheckpoint(
+    const v1::SaveCheckpointRequest& request) {
+  return impl_->SaveCheckpoint(request);
+}
 v1::ListWorkersResponse JobService::ListWorkers() { return impl_->ListWorkers(); }
 void JobService::WorkerDied(absl::string_view worker_id, absl::string_view cause) {
   impl_->WorkerDied(worker_id, cause);

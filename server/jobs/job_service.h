@@ -51,6 +51,9 @@ struct JobServiceOptions {
   bool use_result_cache = true;
   // The server's own build id: part of the cache key of a new job.
   std::string build_id;
+  // Deletes a blob that was a checkpoint and that nothing names any more, without waiting for the
+  // collector: a training leaves one a minute. May be empty.
+  std::function<void(const std::string& digest)> discard_blob;
 };
 
 // How a blocking call waits. `timeout` is real time. `cancelled` (may be empty) is asked at every
@@ -157,6 +160,11 @@ class JobService {
   // BLOB_MISSING) when a success names a blob that is not stored (upload it and repeat).
   absl::StatusOr<lathe::v1::CompleteAttemptResponse> CompleteAttempt(
       const lathe::v1::CompleteAttemptRequest& request);
+  // Keeps the state of a running attempt's training for the job's next one. ABORTED (reason
+  // STALE_LEASE) and FAILED_PRECONDITION (reason BLOB_MISSING) as CompleteAttempt; INVALID_ARGUMENT
+  // for one larger than limits::kMaxCheckpointBytes.
+  absl::StatusOr<lathe::v1::SaveCheckpointResponse> SaveCheckpoint(
+      const lathe::v1::SaveCheckpointRequest& request);
   lathe::v1::ListWorkersResponse ListWorkers();
   // A worker is known to be dead (its process was reaped): its attempts end at the next Tick, as
   // WORKER_CRASHED, instead of when their leases expire, and it is given no others. `cause` is for

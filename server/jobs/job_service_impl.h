@@ -78,6 +78,8 @@ class JobService::Impl {
       const v1::CompleteAttemptRequest& request);
   // FAILED_PRECONDITION (BLOB_MISSING) unless all that `success` names is stored; fills in sizes.
   absl::Status CheckStored(v1::AttemptSuccess* success) const;
+  absl::StatusOr<v1::SaveCheckpointResponse> SaveCheckpoint(
+      const v1::SaveCheckpointRequest& request);
   v1::ListWorkersResponse ListWorkers();
   void WorkerDied(absl::string_view worker_id, absl::string_view cause);
 
@@ -105,6 +107,7 @@ class JobService::Impl {
     JobRecord record;
     JobTransition transition;
     bool stale = false;
+    std::string dropped_checkpoint;  // digest; "": none
   };
   // Applies an event to a job in a transaction: state, attempt bookkeeping, error, times, event.
   // `token` != 0: only when it is the job's lease (ABORTED, STALE_LEASE). `more` may add to the
@@ -134,6 +137,11 @@ class JobService::Impl {
   // nullopt: the job cannot be leased any more (it was cancelled meanwhile).
   absl::StatusOr<std::optional<v1::Attempt>> LeaseTo(const QueuedJob& queued,
                                                      const std::string& worker);
+
+  // --- Where training stands (job_checkpoints.cc) ---
+  // Takes the checkpoint of a record that has ended away; gives its digest, "" when there is none.
+  absl::StatusOr<std::string> DropCheckpoint(WriteTransaction& tx, JobRecord& record);
+  void DiscardUnlessNamed(const std::string& digest);
 
   // --- What attempts say of themselves (job_reports.cc) ---
   void NoteProgressLocked(const v1::RunningAttempt& running) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -103,6 +103,7 @@ absl::StatusOr<JobService::Impl::Change> JobService::Impl::Apply(
       *job.mutable_end_time() = ToProto(now);
       job.clear_next_attempt_time();
       if (transition.next != v1::JOB_STATE_FAILED) job.clear_error();
+      ASSIGN_OR_RETURN(change.dropped_checkpoint, DropCheckpoint(tx, record));
     }
     if (more) RETURN_IF_ERROR(more(tx, record, transition));
     RETURN_IF_ERROR(AppendStateEvent(tx, record));
@@ -209,6 +210,7 @@ void JobService::Impl::Settle(const Change& change, JobEventKind kind) {
   if (transition.requeue_after_backoff)
     observer_->AttemptRetried(ReasonLabel(record.job.error().reason()));
   if (transition.ended) Ended(record);
+  DiscardUnlessNamed(change.dropped_checkpoint);
 }
 
 void JobService::Impl::Ended(const JobRecord& record) {

@@ -109,10 +109,15 @@ std::optional<QueuedJob> JobService::Impl::TakeForLocked(const std::string& work
 
 absl::StatusOr<std::optional<v1::Attempt>> JobService::Impl::LeaseTo(const QueuedJob& queued,
                                                                      const std::string& worker) {
+  std::optional<KeptCheckpoint> checkpoint;
   const absl::StatusOr<Change> change =
       Apply(queued.job, JobEventKind::kLeased, 0, {},
-            [&](WriteTransaction&, JobRecord& record, const JobTransition&) {
+            [&](WriteTransaction& tx, JobRecord& record, const JobTransition&) -> absl::Status {
               record.job.set_worker(worker);
+              checkpoint.reset();
+              if (record.job.has_checkpoint_time()) {
+                ASSIGN_OR_RETURN(checkpoint, tx.FindCheckpoint(queued.job));
+              }
               return absl::OkStatus();
             });
   if (!change.ok()) {
@@ -140,6 +145,11 @@ absl::StatusOr<std::optional<v1::Attempt>> JobService::Impl::LeaseTo(const Queue
   attempt.set_job(queued.job);
   attempt.set_lease_token(record.lease_token);
   attempt.set_attempt_number(record.attempts_begun);
+  if (checkpoint) {
+    attempt.mutable_checkpoint()->set_digest(checkpoint->digest);
+    attempt.mutable_checkpoint()->set_size_bytes(checkpoint->size_bytes);
+    attempt.mutable_checkpoint()->set_lease_token(checkpoint->lease_token);
+  }
   return attempt;
 }
 

@@ -192,8 +192,25 @@ absl::Status CheckCreateJob(const v1::CreateJobRequest& request) {
     out.push_back({"job.datasets", "an evaluation needs at least one dataset"});
   }
   const RecipeUse use = evaluate ? RecipeUse::kEvaluate : RecipeUse::kCompress;
-  for (const Violation& violation : ValidateRecipe(RecipeFromProto(job.recipe()), use)) {
+  const Recipe recipe = RecipeFromProto(job.recipe());
+  std::vector<Violation> violations = ValidateRecipe(recipe, use);
+  if (violations.empty()) {
+    std::vector<std::string> roles;
+    for (const v1::JobDataset& dataset : job.datasets()) roles.push_back(dataset.role());
+    violations = ValidateExamples(recipe, roles);
+  }
+  for (const Violation& violation : violations) {
     out.push_back({absl::StrCat("job.recipe.", violation.field), violation.description});
+  }
+  if (!job.teacher_model().empty()) {
+    CheckName("job.teacher_model", "models", job.teacher_model(), &out);
+    const bool learns = std::any_of(recipe.steps.begin(), recipe.steps.end(),
+                                    [](const Step& step) { return step.method == "distill"; });
+    if (!learns) {
+      out.push_back({"job.teacher_model",
+                     "only `distill` steps learn from a teacher, and the recipe has none; add one, "
+                     "or leave the teacher out"});
+    }
   }
   if (job.datasets_size() > 16) out.push_back({"job.datasets", "at most 16 datasets are allowed"});
   for (int i = 0; i < std::min(job.datasets_size(), 16); ++i) {

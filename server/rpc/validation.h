@@ -31,7 +31,8 @@ void CheckPage(int page_size, Violations* out);
 // limits::kMaxInlineBytes.
 absl::Status CheckCreateModel(const lathe::v1::CreateModelRequest& request);
 absl::Status CheckCreateDataset(const lathe::v1::CreateDatasetRequest& request);
-// Recipe (against the catalogue), bindings, priority, durations, labels.
+// Recipe (against the catalogue, and whether the examples that its steps need are given), bindings,
+// priority, durations, labels.
 absl::Status CheckCreateJob(const lathe::v1::CreateJobRequest& request);
 
 }  // namespace lathe::server

@@ -80,6 +80,19 @@ grpc::Status WorkerRpc::CompleteAttempt(grpc::ServerContext* context,
   });
 }
 
+grpc::Status WorkerRpc::SaveCheckpoint(grpc::ServerContext* context,
+                                       const v1::SaveCheckpointRequest* request,
+                                       v1::SaveCheckpointResponse* response) {
+  return guard_->Run(context, "SaveCheckpoint", [&]() -> absl::Status {
+    Violations out;
+    CheckName("job", "jobs", request->job(), &out);
+    CheckDigest("digest", request->digest(), &out);
+    RETURN_IF_ERROR(ToStatus(out));
+    ASSIGN_OR_RETURN(*response, jobs_->SaveCheckpoint(*request));
+    return absl::OkStatus();
+  });
+}
+
 grpc::Status CapabilityRpc::GetCapabilities(grpc::ServerContext* context,
                                             const v1::GetCapabilitiesRequest*,
                                             v1::Capabilities* response) {

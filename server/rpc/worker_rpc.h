@@ -20,6 +20,9 @@ class WorkerRpc : public v1::WorkerService::Service {
   grpc::Status CompleteAttempt(grpc::ServerContext* context,
                                const v1::CompleteAttemptRequest* request,
                                v1::CompleteAttemptResponse* response) override;
+  grpc::Status SaveCheckpoint(grpc::ServerContext* context,
+                              const v1::SaveCheckpointRequest* request,
+                              v1::SaveCheckpointResponse* response) override;
 
  private:
   const CallGuard* const guard_;

@@ -20,7 +20,7 @@ constexpr int32_t kApplicationId = 0x4c617468;
 //
 // blob_refs.owner_kind: 1 a model's files, 2 a dataset, 3 an unfinished job's inputs (only those
 // whose model or dataset is gone: until then rows of kind 1 and 2 stand for them), 4 a job's
-// reports, 5 a model's kept inspections.
+// reports, 5 a model's kept inspections, 6 an unfinished job's checkpoint.
 constexpr char kCore[] = R"sql(
 CREATE TABLE models(
   ord INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -134,7 +134,16 @@ CREATE INDEX jobs_by_state ON jobs(kind, state, ord);
 CREATE INDEX jobs_by_model ON jobs(model, ord);
 )sql";
 
-constexpr std::array kMigrations = {&kCore[0], &kKeptResults[0], &kJobOrders[0]};
+// Where the training of an unfinished job stands.
+constexpr char kCheckpoints[] = R"sql(
+CREATE TABLE checkpoints(
+  job INTEGER PRIMARY KEY REFERENCES jobs(ord) ON DELETE CASCADE,
+  digest TEXT NOT NULL,
+  size_bytes INTEGER NOT NULL,
+  lease_token INTEGER NOT NULL) STRICT;
+)sql";
+
+constexpr std::array kMigrations = {&kCore[0], &kKeptResults[0], &kJobOrders[0], &kCheckpoints[0]};
 
 absl::Status MigrateOrThrow(SQLite::Database& db, std::span<const char* const> steps) {
   const int version = db.execAndGet("PRAGMA user_version").getInt();

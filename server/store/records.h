@@ -61,6 +61,14 @@ struct CachedResult {
   std::string report_text_digest;
 };
 
+// The state of a running job's training, for its next attempt.
+struct KeptCheckpoint {
+  std::string digest;
+  int64_t size_bytes = 0;
+  // Of the attempt that saved it.
+  int64_t lease_token = 0;
+};
+
 // The kept answer of an inspection.
 struct InspectSummary {
   std::string summary_digest;  // blob: JSON

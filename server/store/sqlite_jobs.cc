@@ -152,6 +152,7 @@ absl::Status SqliteTransaction::DeleteJob(absl::string_view name) {
     ASSIGN_OR_RETURN(const int64_t order, JobOrder(name));
     DropRefs(Owner::kJobInputs, order);
     DropRefs(Owner::kJobReports, order);
+    DropRefs(Owner::kJobCheckpoint, order);
     KeepJobOrders();
     Query(connection_, "DELETE FROM jobs WHERE ord = ?", order).Exec();
     return absl::OkStatus();

@@ -1,4 +1,4 @@
-// What is kept beside the resources: request ids, lease tokens, results, inspections.
+// What is kept beside the resources: request ids, lease tokens, results, inspections, checkpoints.
 #include "absl/strings/str_cat.h"
 #include "server/store/sqlite_transaction.h"
 
@@ -113,6 +113,40 @@ absl::Status SqliteTransaction::DeleteInspect(absl::string_view model, absl::str
           "AND text_digest <> ''",
           static_cast<int>(Owner::kInspections), order)
         .Exec();
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<std::optional<KeptCheckpoint>> SqliteTransaction::FindCheckpoint(
+    absl::string_view job) {
+  return Guard([&]() -> absl::StatusOr<std::optional<KeptCheckpoint>> {
+    Query query(connection_,
+                "SELECT digest, size_bytes, checkpoints.lease_token FROM checkpoints "
+                "JOIN jobs ON jobs.ord = checkpoints.job WHERE jobs.name = ?",
+                job);
+    if (!query.Step()) return std::optional<KeptCheckpoint>();
+    return std::optional<KeptCheckpoint>(KeptCheckpoint{query.Text(0), query.Int(1), query.Int(2)});
+  });
+}
+
+absl::Status SqliteTransaction::PutCheckpoint(absl::string_view job,
+                                              const KeptCheckpoint& checkpoint) {
+  return Guard([&]() -> absl::Status {
+    ASSIGN_OR_RETURN(const int64_t order, JobOrder(job));
+    Query(connection_, "INSERT OR REPLACE INTO checkpoints VALUES(?, ?, ?, ?)", order,
+          checkpoint.digest, checkpoint.size_bytes, checkpoint.lease_token)
+        .Exec();
+    DropRefs(Owner::kJobCheckpoint, order);
+    AddRef(checkpoint.digest, Owner::kJobCheckpoint, order);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status SqliteTransaction::DeleteCheckpoint(absl::string_view job) {
+  return Guard([&]() -> absl::Status {
+    ASSIGN_OR_RETURN(const int64_t order, JobOrder(job));
+    Query(connection_, "DELETE FROM checkpoints WHERE job = ?", order).Exec();
+    DropRefs(Owner::kJobCheckpoint, order);
     return absl::OkStatus();
   });
 }

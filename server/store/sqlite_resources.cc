@@ -68,6 +68,7 @@ absl::Status SqliteTransaction::HandRefsToJobs(Owner kind, int64_t owner) {
     std::vector<std::string> digests;
     for (const auto& file : job.attempt.files()) digests.push_back(file.digest());
     for (const auto& file : job.attempt.compared_files()) digests.push_back(file.digest());
+    for (const auto& file : job.attempt.teacher_files()) digests.push_back(file.digest());
     for (const auto& dataset : job.attempt.datasets()) digests.push_back(dataset.digest());
     for (const std::string& digest : digests) {
       Query mine(connection_,

@@ -47,6 +47,7 @@ class SqliteTransaction : public WriteTransaction {
   absl::StatusOr<std::optional<CachedResult>> FindResult(absl::string_view key) override;
   absl::StatusOr<std::optional<InspectSummary>> FindInspect(absl::string_view model,
                                                             absl::string_view key) override;
+  absl::StatusOr<std::optional<KeptCheckpoint>> FindCheckpoint(absl::string_view job) override;
   absl::StatusOr<bool> IsReferenced(absl::string_view digest) override;
   absl::StatusOr<std::vector<std::string>> ReferencedDigests() override;
 
@@ -69,10 +70,19 @@ class SqliteTransaction : public WriteTransaction {
   absl::Status PutInspect(absl::string_view model, absl::string_view key,
                           const InspectSummary& summary) override;
   absl::Status DeleteInspect(absl::string_view model, absl::string_view key) override;
+  absl::Status PutCheckpoint(absl::string_view job, const KeptCheckpoint& checkpoint) override;
+  absl::Status DeleteCheckpoint(absl::string_view job) override;
 
  private:
   // Who names a blob (blob_refs.owner_kind).
-  enum class Owner { kModel = 1, kDataset = 2, kJobInputs = 3, kJobReports = 4, kInspections = 5 };
+  enum class Owner {
+    kModel = 1,
+    kDataset = 2,
+    kJobInputs = 3,
+    kJobReports = 4,
+    kInspections = 5,
+    kJobCheckpoint = 6
+  };
 
   // Runs `work`, which may throw SQLite::Exception, and turns that into a Status; remembers storage
   // faults.

@@ -63,7 +63,11 @@ class ReadTransaction {
   virtual absl::StatusOr<std::optional<InspectSummary>> FindInspect(absl::string_view model,
                                                                     absl::string_view key) = 0;
 
-  // True when a model, a dataset, a kept report or summary, or an unfinished job names the blob.
+  // nullopt when there is no such job, or it has none.
+  virtual absl::StatusOr<std::optional<KeptCheckpoint>> FindCheckpoint(absl::string_view job) = 0;
+
+  // True when a model, a dataset, a kept report, summary or checkpoint, or an unfinished job names
+  // the blob.
   virtual absl::StatusOr<bool> IsReferenced(absl::string_view digest) = 0;
   // All such digests, sorted, each once. Cost: one scan of an index.
   virtual absl::StatusOr<std::vector<std::string>> ReferencedDigests() = 0;
@@ -110,6 +114,9 @@ class WriteTransaction : public ReadTransaction {
   virtual absl::Status PutInspect(absl::string_view model, absl::string_view key,
                                   const InspectSummary& summary) = 0;
   virtual absl::Status DeleteInspect(absl::string_view model, absl::string_view key) = 0;
+  // Replaces the job's. It goes with the job; one that has ended shall have none.
+  virtual absl::Status PutCheckpoint(absl::string_view job, const KeptCheckpoint& checkpoint) = 0;
+  virtual absl::Status DeleteCheckpoint(absl::string_view job) = 0;
 };
 
 // Thread-safe.

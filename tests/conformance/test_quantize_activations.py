@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from integer_nets import NETS, Net, residual_net
+from integer_nets import NETS, Net, recurrent_net, residual_net
 
 TOOL = os.environ.get("LATHE_TEST_TOOL", "build/dev/bin/lathe_test_tool")
 STEP = "quantize_activations"
@@ -151,7 +151,8 @@ def test_every_way_to_tell_a_range_works(calibration, tmp_path):
 
 
 @pytest.mark.parametrize("params", [{"bits": 16}, {"symmetric": True}, {"per_channel": False}, {"target": "npu"}, {"smooth": "off"},
-                                    {"target": "microcontroller"}, {"equalize": True}, {"bias_correction": False}, {"target": "arm"}],
+                                    {"target": "microcontroller"}, {"equalize": True}, {"bias_correction": False}, {"target": "arm"},
+                                    {"smooth": 0.25}],
                          ids=lambda p: "-".join(f"{k}={v}" for k, v in p.items()))
 @pytest.mark.parametrize("name", ["residual", "transformer"])
 def test_options(name, params, tmp_path):
@@ -188,6 +189,74 @@ def test_named_layers_stay_float(tmp_path):
     for name in convs:
         assert ("int8 arithmetic" in schemes[name]) == (name not in (convs[0], convs[3])), schemes[name]
     assert "QLinearConv" in fused_ops(target, tmp_path)
+
+
+def recurrent(op, hidden, direction="forward", steps=24, width=96):
+    """[steps, n, width] through one layer."""
+    rng, gates, d = np.random.default_rng(3), {"LSTM": 4, "GRU": 3}[op], 2 if direction == "bidirectional" else 1
+    weights = {"w": rng.standard_normal((d, gates * hidden, width)) / width**0.5, "r": rng.standard_normal((d, gates * hidden, hidden)) / hidden**0.5,
+               "b": rng.standard_normal((d, 2 * gates * hidden)) / 10}
+    node = helper.make_node(op, ["x", "w", "r", "b"], ["y", "last"], name="layer", hidden_size=hidden, direction=direction)
+    graph = helper.make_graph([node], op, [helper.make_tensor_value_info("x", TensorProto.FLOAT, [steps, "n", width])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [steps, d, "n", hidden]),
+                               helper.make_tensor_value_info("last", TensorProto.FLOAT, [d, "n", hidden])],
+                              [numpy_helper.from_array(v.astype(np.float32), n) for n, v in weights.items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def sequences(seed, count, steps=24, width=96):
+    """Its batch is the second axis, so a file of examples holds one batch of `count`."""
+    return {"x": np.random.default_rng(seed).standard_normal((steps, count, width)).astype(np.float32)}
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_an_lstm_rounds_its_state_at_each_step(direction, per_channel, tmp_path):
+    model = recurrent("LSTM", 128, direction)
+    target, report = compress(model, None, tmp_path, mode="dynamic", per_channel=per_channel)
+    assert fused_ops(target, tmp_path) == ["DynamicQuantizeLSTM"]
+    schemes = {layer["name"]: layer for layer in report["layers"]}
+    assert len(schemes) == 2 and all("int8 arithmetic, dynamic 8-bit" in layer["scheme"] for layer in schemes.values()), schemes
+    assert all(layer["sqnr_db"] > (35 if per_channel else 28) for layer in schemes.values()), schemes
+    assert worst_db(tmp_path / "in.onnx", target, sequences(5, 3)) >= 25
+    assert target.stat().st_size <= 0.3 * (tmp_path / "in.onnx").stat().st_size
+
+
+def test_an_lstm_that_gains_is_taken_by_default(tmp_path):
+    model, data = recurrent_net(width=256)
+    target, report = compress(model, data(np.random.default_rng(1), 60), tmp_path)
+    assert "DynamicQuantizeLSTM" in fused_ops(target, tmp_path), report["notes"]
+    assert worst_db(tmp_path / "in.onnx", target, data(np.random.default_rng(2), 24)) >= 18.5
+
+
+def test_an_lstm_of_few_units_and_a_gru_stay_float_and_say_why(tmp_path):
+    for op, hidden, reason in (("LSTM", 16, "float is as fast here"), ("GRU", 128, "ONNX Runtime computes GRU in floats alone")):
+        folder = tmp_path / op
+        folder.mkdir()
+        target, report = compress(recurrent(op, hidden, width=24), None, folder, mode="dynamic")
+        schemes = [layer["scheme"] + layer["skipped_reason"] for layer in report["layers"]]
+        assert len(schemes) == 2 and any(reason in scheme for scheme in schemes), schemes
+        assert "DynamicQuantizeLSTM" not in fused_ops(target, folder)
+        assert worst_db(folder / "in.onnx", target, sequences(5, 3, width=24)) >= 30
+
+
+def test_a_budget_of_float_layers_is_kept_and_what_it_costs_is_told(tmp_path):
+    model, data = NETS["transformer"]()
+    counts = {}
+    for most in (0, 1, 1000):
+        _, report = compress(model, data(np.random.default_rng(1), 24), tmp_path, max_float_layers=most, min_sqnr_db=45)
+        because = [layer["name"] for layer in report["layers"]
+                   if "it alone leaves the outputs at" in layer["scheme"] or "harm the outputs" in layer["skipped_reason"]]
+        counts[most] = len(because)
+        assert len(because) <= most, report
+        assert any("as many layers stay float for their error as may" in note for note in report["notes"]) == (most < 1000), report["notes"]
+    assert counts[1] == 1 and counts[1000] > 1  # 45 dB are not to be had in 8 bits with one layer left out
+
+
+def test_an_accuracy_to_keep_without_a_way_to_measure_it_is_refused(tmp_path):
+    model, data = NETS["residual"]()
+    error = compress(model, data(np.random.default_rng(1), 16), tmp_path, expect_failure=True, max_accuracy_drop=0.01)
+    assert "max_accuracy_drop needs labelled calibration examples" in error and "--data calibration=FILE" in error
 
 
 # What people feed by mistake.

@@ -42,13 +42,23 @@ def test_real_model(name, flags, tmp_path):
     compare(tmp_path / "run", real_models.fetch(name), real_models.feeds(name, 3), flags)
 
 
+def test_a_model_that_onnxruntime_quantized(tmp_path):
+    # Every product rounds its input with ranges of its own: what falls to a neighbouring integer early moves what comes later.
+    # ONNX Runtime without VNNI saturates, too, in some of the sums of this model's weights of 8 bits.
+    compare(tmp_path / "run", real_models.fetch("quantized_ocr"), real_models.feeds("quantized_ocr", 3), (), tolerance=0.05)
+
+
 def test_a_model_that_cannot_be_run_says_which_node(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "model.onnx").symlink_to(pathlib.Path(real_models.fetch("quantized_ocr")).resolve())
-    write_inputs(folder / "inputs.onnx", {name: (value, None) for name, value in real_models.feeds("quantized_ocr", 3).items()})
+    node = helper.make_node("CDist", ["x", "x"], ["y"], name="distances", domain="com.microsoft", metric="euclidean")
+    graph = helper.make_graph([node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2])])
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), folder / "model.onnx")
+    write_inputs(folder / "inputs.onnx", {"x": (np.zeros((2, 3), np.float32), None)})
     (answer,) = run_folders([folder])
-    assert answer["code"] == "UNIMPLEMENTED" and "DynamicQuantizeLSTM 'LSTM_202_quant'" in answer["error"]
+    assert answer["code"] == "UNIMPLEMENTED" and "CDist 'distances'" in answer["error"]
 
 
 def test_plain_classifiers(tmp_path):

@@ -57,6 +57,33 @@ def test_a_static_step_without_data_is_refused_with_the_fix(server, example, tmp
     assert run.returncode != 0 and "--data" in run.stderr and not (tmp_path / "o.onnx").exists()
 
 
+def test_an_accuracy_to_keep_decides_instead_of_noise(server, example, tmp_path):
+    train = example / "digits_cnn" / "train.npz"
+    report = tmp_path / "r.json"
+    server.lathe("compress", example / "digits_cnn.onnx", "-o", tmp_path / "o.onnx", "--report", report, "--step",
+                 "quantize_activations:max_accuracy_drop=0.005", "--data", f"calibration={train}",
+                 "--data", f"test={example / 'digits_cnn' / 'test.npz'}")
+    told = json.loads(report.read_text())
+    (note,) = [note for step in told["steps"] for note in step["notes"] if note.startswith("accuracy ")]
+    before, after = (float(part.split("%")[0].split()[-1]) for part in (note.split(" before")[0], note.split(" after")[0]))
+    # Per cent with two digits, of labelled examples; half a point may be lost.
+    assert before >= 95 and after >= before - 0.51 and "labelled calibration examples that are held back" in note
+    assert told["evaluation"]["after"]["accuracy"] >= told["evaluation"]["before"]["accuracy"] - 0.01
+    assert sum("int8 arithmetic" in layer["scheme"] for layer in told["layers"]) >= 2
+
+
+def test_an_accuracy_to_keep_needs_labels(server, example, tmp_path):
+    step = ["--step", "quantize_activations:max_accuracy_drop=0.005"]
+    source, target = example / "digits_cnn.onnx", tmp_path / "o.onnx"
+    bare = server.lathe("compress", source, "-o", target, *step, check=False)
+    assert bare.returncode == 2 and "steps[0].quantize_activations.max_accuracy_drop" in bare.stderr, bare.stderr
+    unlabelled = tmp_path / "images.npz"
+    np.savez(unlabelled, image=np.load(example / "digits_cnn" / "train.npz")["image"][:64])
+    run = server.lathe("compress", source, "-o", target, *step, "--data", f"calibration={unlabelled}", check=False)
+    assert run.returncode == 3 and "INVALID_DATASET" in run.stderr, run.stderr
+    assert "max_accuracy_drop needs labels" in run.stderr and "images.npz" in run.stderr and not target.exists()
+
+
 def test_without_data_only_weights_are_quantized_and_the_report_says_so(server, example, tmp_path):
     report = tmp_path / "r.json"
     server.lathe("compress", example / "digits_cnn.onnx", "-o", tmp_path / "o.onnx", "--step", "quantize_activations", "--report", report)

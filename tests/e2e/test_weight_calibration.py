@@ -36,6 +36,9 @@ def test_two_bits_by_gptq_keep_the_digits_apart(server, digits_model, training_d
 
 
 def test_without_examples_the_job_says_what_is_missing(server, digits_model, tmp_path):
+    before = server.lathe_json("jobs")
     run = server.lathe("compress", digits_model, "-o", tmp_path / "small.onnx", "--step", GPTQ, check=False)
-    assert run.returncode != 0
-    assert "quantize_weights needs calibration data" in run.stderr and "--data" in run.stderr
+    assert run.returncode == 2
+    assert "job.recipe.steps[0].quantize_weights.algorithm" in run.stderr, run.stderr
+    assert "quantize_weights needs calibration data" in run.stderr and "add --data calibration=F.npz" in run.stderr
+    assert server.lathe_json("jobs") == before  # refused, and not queued to fail

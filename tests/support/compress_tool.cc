@@ -22,13 +22,18 @@ absl::Status CompressModel(const std::vector<std::string>& args) {
     const auto value = [&] { return i + 1 < args.size() ? args[++i] : std::string(); };
     if (args[i] == "--threads") {
       request.threads = std::atoi(value().c_str());
+    } else if (args[i] == "--teacher") {
+      const fs::path teacher(value());
+      request.teacher_folder = teacher.has_parent_path() ? teacher.parent_path().string() : ".";
+      request.teacher_main_file = teacher.filename().string();
     } else if (args[i] == "--verbose") {
       verbose = true;
     } else {
       plain.push_back(args[i]);
     }
   }
-  if (plain.size() < 3) return absl::InvalidArgumentError("compress IN OUT_FOLDER RECIPE DATA...");
+  if (plain.size() < 3)
+    return absl::InvalidArgumentError("compress IN OUT_FOLDER RECIPE DATA... [--teacher FILE]");
   const fs::path in(plain[0]);
   request.input_folder = in.has_parent_path() ? in.parent_path().string() : ".";
   request.main_file = in.filename().string();

@@ -12,6 +12,8 @@
 #include "worker/engine/graph/reader.h"
 #include "worker/engine/graph/verifier.h"
 #include "worker/engine/graph/writer.h"
+#include "worker/engine/ops/backward/backward.h"
+#include "worker/engine/ops/forward/forward.h"
 #include "worker/engine/train/tape.h"
 
 namespace lathe::engine {
@@ -70,6 +72,24 @@ absl::Status Differentiate(const std::string& folder, const TapeOptions& options
 }
 
 }  // namespace
+
+void PrintBackwards() {
+  std::map<std::pair<std::string, std::string>, std::string> gradients;
+  for (const OpForward* forward : AllForwards()) {
+    gradients[{forward->domain, forward->op}] = "blocked";
+  }
+  for (const OpBackward* backward : AllBackwards()) {
+    gradients[{backward->domain, backward->op}] = backward->run == nullptr ? "zero" : "passes";
+  }
+  for (const auto& [name, gradient] : gradients) {
+    std::cout << json{{"domain", name.first},
+                      {"op", name.second},
+                      {"gradient", gradient},
+                      {"runs", FindForward(name.first, name.second) != nullptr}}
+                     .dump()
+              << "\n";
+  }
+}
 
 absl::Status DifferentiateModels(const std::vector<std::string>& args) {
   TapeOptions options;

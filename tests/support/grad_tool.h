@@ -17,6 +17,10 @@ namespace lathe::engine {
 // plan of the first, must give the same bytes.
 absl::Status DifferentiateModels(const std::vector<std::string>& args);
 
+// Prints one JSON object an operator that the engine runs or has a rule for, in the order of the
+// alphabet: {"domain", "op", "gradient": "passes" | "zero" | "blocked", "runs"}.
+void PrintBackwards();
+
 }  // namespace lathe::engine
 
 #endif  // LATHE_TESTS_SUPPORT_GRAD_TOOL_H_

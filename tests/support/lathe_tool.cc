@@ -9,6 +9,7 @@
 //   lathe_test_tool run ...             runs models: run_tool.h
 //   lathe_test_tool compress ...        whole runs of the engine: compress_tool.h
 //   lathe_test_tool grad ...            gradients of models: grad_tool.h
+//   lathe_test_tool backwards           which operators gradients pass through: grad_tool.h
 //   lathe_test_tool arrays IN ROWS      one JSON object an array of an .npz or .safetensors,
 //                                       ROWS rows at a time
 //   lathe_test_tool metrics FOLDER      FOLDER/spec.json and the arrays that it names; the report's
@@ -281,6 +282,10 @@ absl::Status Run(const std::vector<std::string>& args) {
   if (command == "compress" && args.size() >= 4) {
     return CompressModel({args.begin() + 1, args.end()});
   }
+  if (command == "backwards" && args.size() == 1) {
+    PrintBackwards();
+    return absl::OkStatus();
+  }
   if (command == "grad" && args.size() >= 2) {
     return DifferentiateModels({args.begin() + 1, args.end()});
   }
@@ -302,7 +307,8 @@ absl::Status Run(const std::vector<std::string>& args) {
       "usage: lathe_test_tool roundtrip IN OUT | upgrade IN OUT VERSION | inline IN OUT | layers "
       "IN | metrics FOLDER | apply IN OUT RECIPE [THREADS [DATA]] | arrays IN ROWS | run "
       "[--reference] "
-      "[--plain] FOLDER... | grad [--reference] FOLDER... | compress IN OUT_FOLDER RECIPE DATA... | ort LIBRARY [FLAGS] FOLDER... "
+      "[--plain] FOLDER... | grad [--reference] FOLDER... | backwards | compress IN OUT_FOLDER "
+      "RECIPE DATA... | ort LIBRARY [FLAGS] FOLDER... "
       "| lint IN | fusion IN OPTIMIZED | page FILE.json");
 }
 

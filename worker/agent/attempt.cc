@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <exception>
 #include <fstream>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,7 +17,7 @@
 #include "common/file_error.h"
 #include "common/log.h"
 #include "common/status_macros.h"
-#include "worker/agent/process_usage.h"
+#include "worker/agent/checkpoint_sender.h"
 
 namespace lathe::worker {
 namespace {
@@ -99,11 +100,16 @@ AttemptRunner::Outcome AttemptRunner::Execute() {
     return FailedTransfer(told);
   }
 
-  const JobExit exit = RunProcess(process_options);
+  const JobExit exit = RunProcess(process_options, **folder);
   Outcome outcome;
   outcome.end = ClassifyExit(exit, process_options);
   outcome.peak_rss_bytes = exit.peak_rss_bytes;
   services_.metrics->OnExit(outcome.end.cause, exit.peak_rss_bytes, exit.elapsed);
+  // Only what another attempt may go on from is kept.
+  const bool again = outcome.end.kind == AttemptEnd::Kind::kInterrupted ||
+                     outcome.end.kind == AttemptEnd::Kind::kLeaseLost ||
+                     (outcome.end.kind == AttemptEnd::Kind::kFailed && outcome.end.transient);
+  if (services_.states != nullptr && !again) services_.states->Forget(job());
   if (outcome.end.kind != AttemptEnd::Kind::kSucceeded) return outcome;
   absl::StatusOr<lathe::v1::AttemptSuccess> success = SendResult(**folder, *exit.result);
   if (!success.ok()) {
@@ -119,57 +125,24 @@ AttemptRunner::Outcome AttemptRunner::Execute() {
   return outcome;
 }
 
-absl::StatusOr<JobSpec> AttemptRunner::Prepare(const WorkFolder& folder) {
-  JobSpec spec;
-  spec.kind = attempt_.kind() == lathe::v1::ATTEMPT_KIND_INSPECT    ? JobKind::kInspect
-              : attempt_.kind() == lathe::v1::ATTEMPT_KIND_EVALUATE ? JobKind::kEvaluate
-                                                                    : JobKind::kCompress;
-  spec.input_folder = folder.in();
-  spec.main_file = attempt_.main_file();
-  spec.output_folder = folder.out();
-  spec.meta_folder = folder.meta();
-  spec.temp_folder = folder.tmp();
-  spec.recipe_json = attempt_.recipe_json();
-  spec.bindings.insert(attempt_.bindings().begin(), attempt_.bindings().end());
-  spec.threads = options_.threads;
-  static const std::string processor = ProcessorName();
-  spec.processor = processor;
-  spec.limits = options_.limits;
-  spec.ort_library = options_.ort_library;
-  spec.parent_pid = getpid();
-  for (const lathe::v1::ModelFile& file : attempt_.files()) {
-    ASSIGN_OR_RETURN(auto pin,
-                     services_.cache->Acquire(file.digest(), file.size_bytes(), &transfers_));
-    RETURN_IF_ERROR(folder.Place(pin->path(), folder.in(), file.path(), options_.share_inputs));
-    pins_.push_back(std::move(pin));
-    spec.files.push_back({file.path(), file.digest(), file.size_bytes()});
-  }
-  for (const lathe::v1::ModelFile& file : attempt_.compared_files()) {
-    ASSIGN_OR_RETURN(auto pin,
-                     services_.cache->Acquire(file.digest(), file.size_bytes(), &transfers_));
-    RETURN_IF_ERROR(
-        folder.Place(pin->path(), folder.compared(), file.path(), options_.share_inputs));
-    pins_.push_back(std::move(pin));
-  }
-  if (attempt_.compared_files_size() > 0) {
-    spec.compared_folder = folder.compared();
-    spec.compared_main_file = attempt_.compared_main_file();
-  }
-  int index = 0;
-  for (const lathe::v1::AttemptDataset& data : attempt_.datasets()) {
-    ASSIGN_OR_RETURN(auto pin,
-                     services_.cache->Acquire(data.digest(), data.size_bytes(), &transfers_));
-    const std::string name = absl::StrCat(index++);
-    RETURN_IF_ERROR(folder.Place(pin->path(), folder.data(), name, options_.share_inputs));
-    pins_.push_back(std::move(pin));
-    spec.datasets.push_back(
-        {data.role(), data.display_name(), data.digest(), absl::StrCat(folder.data(), "/", name)});
-  }
-  return spec;
-}
-
-JobExit AttemptRunner::RunProcess(const JobProcessOptions& process_options) {
+JobExit AttemptRunner::RunProcess(const JobProcessOptions& process_options,
+                                  const WorkFolder& folder) {
+  std::optional<CheckpointSender> sender;  // made with the first state: most jobs do not train
   JobCallbacks callbacks;
+  callbacks.checkpoint = [this, &sender,
+                          path = absl::StrCat(folder.checkpoint(), "/", kCheckpointName)] {
+    if (services_.states == nullptr) return;
+    const absl::StatusOr<std::string> kept = services_.states->Keep(job(), lease_token(), path);
+    if (!kept.ok()) {
+      AddLogLine(std::string(kept.status().message()));
+      return;
+    }
+    if (!sender) {
+      sender.emplace(services_.connection, services_.blobs, job(), lease_token(),
+                     [this](const std::string& line) { AddLogLine(line); });
+    }
+    sender->Send(*kept);
+  };
   callbacks.log = [this](const std::string& line) { AddLogLine(line); };
   callbacks.progress = [this](const ProgressEvent& event) {
     JobProgress progress;

@@ -15,6 +15,7 @@
 #include "worker/agent/connection.h"
 #include "worker/agent/exit_cause.h"
 #include "worker/agent/job_process.h"
+#include "worker/agent/kept_states.h"
 #include "worker/agent/remote_blobs.h"
 #include "worker/agent/work_folder.h"
 #include "worker/agent/worker_metrics.h"
@@ -27,7 +28,8 @@ struct AttemptOptions {
   std::string work_root;  // attempts make their folders here
   JobLimits limits;
   int threads = 1;
-  std::string ort_library;  // absolute; "": none
+  std::string ort_library;          // absolute; "": none
+  int64_t checkpoint_seconds = 60;  // between states of a training; 0: none are saved
   absl::Duration hang_after = absl::Minutes(10);
   absl::Duration kill_grace = absl::Seconds(5);
   bool share_inputs =
@@ -42,6 +44,7 @@ struct AttemptServices {
   RemoteBlobs* blobs = nullptr;
   BlobCache* cache = nullptr;
   WorkerMetrics* metrics = nullptr;
+  KeptStates* states = nullptr;
 };
 
 // fetch inputs -> job process -> send results -> complete. Run() does it all on its thread; the
@@ -81,7 +84,13 @@ class AttemptRunner {
 
   Outcome Execute();
   absl::StatusOr<JobSpec> Prepare(const WorkFolder& folder);
-  JobExit RunProcess(const JobProcessOptions& options);
+  // Puts the model of `files` into `target`.
+  absl::Status PlaceModel(const google::protobuf::RepeatedPtrField<lathe::v1::ModelFile>& files,
+                          const WorkFolder& folder, const std::string& target);
+  // Puts what an earlier attempt's training left, here or on the server, beside the job. CANCELLED
+  // alone is an error: without a state training starts over.
+  absl::Status PlaceState(const WorkFolder& folder, JobSpec* spec);
+  JobExit RunProcess(const JobProcessOptions& options, const WorkFolder& folder);
   absl::StatusOr<lathe::v1::AttemptSuccess> SendResult(const WorkFolder& folder,
                                                        const ResultEvent& result);
   // The outcome of a failure outside the process, unless a stop caused it.

@@ -72,6 +72,7 @@ ParsedConfig ParseCommandLine(int argc, const char* const* argv) {
   int64_t cache_limit_mb = 20480;
   config.hang_seconds = 600;
   config.drain_seconds = 300;
+  config.checkpoint_seconds = 60;
   config.log_format = "text";
   config.log_level = "info";
 
@@ -152,6 +153,12 @@ ParsedConfig ParseCommandLine(int argc, const char* const* argv) {
       ->capture_default_str();
   app.add_option("--drain-seconds", config.drain_seconds,
                  "How long a drain waits for running jobs before it interrupts them")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--checkpoint-seconds", config.checkpoint_seconds,
+                 "How often a job that trains saves where it stands, for the next attempt to go on "
+                 "from when this one dies; 0: never")
       ->type_name("SECONDS")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
       ->capture_default_str();

@@ -25,8 +25,9 @@ struct WorkerConfig {
   int64_t cache_limit_bytes = 0;
   int64_t hang_seconds = 0;
   int64_t drain_seconds = 0;
-  std::string metrics_listen;  // "": off
-  std::string log_format;      // "text" or "json"
+  int64_t checkpoint_seconds = 0;  // between states of a training; 0: none are saved
+  std::string metrics_listen;      // "": off
+  std::string log_format;          // "text" or "json"
   std::string log_level;
   std::string job_binary;   // resolved: lathe-job next to this program
   std::string ort_library;  // absolute; "": none

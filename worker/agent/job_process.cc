@@ -144,6 +144,8 @@ void JobProcess::OnEventLine(absl::string_view line) {
     if (callbacks_.progress) callbacks_.progress(*progress);
   } else if (auto* log = std::get_if<LogEvent>(&*event)) {
     if (callbacks_.log) callbacks_.log(log->line);
+  } else if (std::holds_alternative<CheckpointEvent>(*event)) {
+    if (callbacks_.checkpoint) callbacks_.checkpoint();
   } else if (auto* result = std::get_if<ResultEvent>(&*event)) {
     exit_.peak_rss_bytes = std::max(exit_.peak_rss_bytes, result->peak_rss_bytes);
     exit_.result = std::move(*result);

@@ -67,6 +67,8 @@ struct JobCallbacks {
   std::function<void(const ProgressEvent&)> progress;
   // Log events, and each line of standard output and error.
   std::function<void(const std::string&)> log;
+  // The state of the training is in its file; may be replaced by the next at any moment.
+  std::function<void()> checkpoint = nullptr;
 };
 
 class JobProcess {

@@ -49,8 +49,9 @@ bool IsSafeRelativePath(absl::string_view path) {
 
 absl::StatusOr<std::unique_ptr<WorkFolder>> WorkFolder::Create(const std::string& path) {
   auto folder = std::unique_ptr<WorkFolder>(new WorkFolder(path));
-  for (const std::string& part : {path, folder->in(), folder->compared(), folder->data(),
-                                  folder->out(), folder->meta(), folder->tmp()}) {
+  for (const std::string& part :
+       {path, folder->in(), folder->compared(), folder->teacher(), folder->data(), folder->resume(),
+        folder->out(), folder->meta(), folder->checkpoint(), folder->tmp()}) {
     std::error_code error;
     fs::create_directories(part, error);
     if (error) return FileError(error.value(), absl::StrCat("make ", part));

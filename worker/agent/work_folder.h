@@ -11,9 +11,10 @@
 
 namespace lathe::worker {
 
-// `in/` (the model's files), `compared/` (those of the model to compare with), `data/` (datasets),
-// `out/` (what the job writes), `meta/` (its report) and `tmp/`; all of it is removed with the
-// object.
+// `in/` (the model's files), `compared/` (those of the model to compare with), `teacher/` (those of
+// the one to learn from), `data/` (datasets), `resume/` (where an earlier training stood), `out/`
+// (what the job writes), `meta/` (its report), `checkpoint/` (where its training stands) and
+// `tmp/`; all of it is removed with the object.
 class WorkFolder {
  public:
   static absl::StatusOr<std::unique_ptr<WorkFolder>> Create(const std::string& path);
@@ -24,9 +25,12 @@ class WorkFolder {
   const std::string& path() const { return path_; }
   std::string in() const { return path_ + "/in"; }
   std::string compared() const { return path_ + "/compared"; }
+  std::string teacher() const { return path_ + "/teacher"; }
   std::string data() const { return path_ + "/data"; }
+  std::string resume() const { return path_ + "/resume"; }
   std::string out() const { return path_ + "/out"; }
   std::string meta() const { return path_ + "/meta"; }
+  std::string checkpoint() const { return path_ + "/checkpoint"; }
   std::string tmp() const { return path_ + "/tmp"; }
 
   // Puts a cached file at `folder/relative`. With `share` it is a hard link, which costs nothing

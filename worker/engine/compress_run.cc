@@ -14,6 +14,7 @@
 #include "common/recipe/validate.h"
 #include "common/status_macros.h"
 #include "common/status_reason.h"
+#include "worker/engine/accuracy_probe.h"
 #include "worker/engine/engine_status.h"
 #include "worker/engine/evaluate/layer_cost.h"
 #include "worker/engine/evaluate/written_model.h"
@@ -95,6 +96,10 @@ absl::StatusOr<int64_t> CopyFile(const std::string& from, const std::string& to)
 
 absl::Status Bug(absl::string_view what, const absl::Status& status) {
   return absl::InternalError(absl::StrCat(what, " (a bug in Lathe): ", status.message()));
+}
+
+bool WantsAccuracy(const Step& step) {
+  return step.method == "quantize_activations" && IsGiven(step, "max_accuracy_drop");
 }
 
 }  // namespace
@@ -226,13 +231,18 @@ absl::Status CompressRun::ReadInput() {
   RETURN_IF_ERROR(CheckConstraints(report_.constraints, data_ != nullptr && data_->has_test()));
   report_.calibrated =
       data_ != nullptr && (data_->calibration() != nullptr || data_->train() != nullptr);
-  RETURN_IF_ERROR(PrepareTraining());
+  ASSIGN_OR_RETURN(
+      training_, TrainingSetup::Make(report_.recipe, request_, hooks_, original_,
+                                     data_ == nullptr ? nullptr : data_->train(), &report_.notes));
   for (const Step& step : report_.recipe.steps) {
     if (CalibrationUse(step) == DataUse::kRequired &&
         (data_ == nullptr || data_->calibration() == nullptr)) {
       return WithReason(absl::InvalidArgumentError(absl::StrCat(
                             step.method, " needs calibration data: give some with --data FILE")),
                         "INVALID_DATASET");
+    }
+    if (WantsAccuracy(step)) {
+      RETURN_IF_ERROR(AccuracyProbe::Make(data_.get(), report_.recipe, nullptr, nullptr).status());
     }
   }
   file_constants_ = LargeBorrowedConstants(original_);
@@ -253,25 +263,6 @@ std::map<std::string, std::string> CompressRun::Origins() {
     parts_.emplace(weight.name, root == parts_.end() ? origin : root->second);
   }
   return parts_;
-}
-
-absl::Status CompressRun::PrepareTraining() {
-  const auto& recipe_steps = report_.recipe.steps;
-  const auto first = std::find_if(recipe_steps.begin(), recipe_steps.end(), TrainsOnData);
-  if (first == recipe_steps.end()) return absl::OkStatus();
-  if (data_ == nullptr || data_->train() == nullptr) {
-    return WithReason(
-        absl::InvalidArgumentError(absl::StrCat(
-            first->method, " needs examples to train on: give some with --data train=FILE, or with "
-                           "--data FILE for all that the recipe needs")),
-        "INVALID_DATASET");
-  }
-  training_.emplace();
-  training_->train = data_->train();
-  training_->original = &original_;
-  const Step section = SectionOf(report_.recipe, "evaluate");
-  if (IsGiven(section, "output")) training_->output = GetString(section, "output");
-  return absl::OkStatus();
 }
 
 absl::Status CompressRun::ApplySteps() {
@@ -314,7 +305,7 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
                   [this] { return hooks_.cancelled && hooks_.cancelled(); },
                   record.outcome,
                   data_ == nullptr ? nullptr : data_->calibration()};
-  if (training_) ctx.training = &*training_;
+  if (training_ != nullptr) ctx.training = training_->ForStep(index);
   if (hooks_.runtime && ctx.calibration != nullptr) {
     ctx.runtime_ratio = [this, &ctx](const Model& candidate) {
       RuntimeModel original;
@@ -323,8 +314,14 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
       return TryInRuntime(candidate, original, *ctx.calibration, request_.scratch_folder, hooks_);
     };
   }
+  std::optional<AccuracyProbe> probe;
+  if (WantsAccuracy(step)) {
+    ASSIGN_OR_RETURN(
+        probe, AccuracyProbe::Make(data_.get(), report_.recipe, parallel_.get(), hooks_.cancelled));
+    ctx.accuracy = [&probe](const Model& candidate) { return probe->Of(candidate); };
+  }
   RETURN_IF_ERROR(ModelError(method->apply(ctx)));
-  if (training_ && TrainsOnData(step)) training_->gradual.reset();
+  if (training_ != nullptr) training_->EndStep(step);
   RemoveUnusedConstants(model_);
   const absl::Status valid = VerifyModel(model_);
   if (!valid.ok()) {
@@ -343,7 +340,8 @@ absl::Status CompressRun::ApplyStep(int index, double from, double to) {
 
 absl::Status CompressRun::TraceStep(int index, double fraction, bool changed) {
   // The evaluation of the result is that of the model after the last step.
-  if (index + 1 >= steps() || data_ == nullptr || !EachStepMeasured(report_.recipe)) {
+  if (index + 1 >= steps() || data_ == nullptr || !data_->has_test() ||
+      !EachStepMeasured(report_.recipe)) {
     return absl::OkStatus();
   }
   TracePoint& point = report_.trace.emplace_back();

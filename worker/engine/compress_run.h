@@ -5,7 +5,6 @@
 
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,8 +13,8 @@
 #include "worker/engine/evaluate/report.h"
 #include "worker/engine/evaluation_data.h"
 #include "worker/engine/graph/model.h"
-#include "worker/engine/methods/method.h"
 #include "worker/engine/tensor/parallel.h"
+#include "worker/engine/training_setup.h"
 
 namespace lathe::engine {
 
@@ -37,8 +36,6 @@ class CompressRun {
 
   absl::Status ReadRecipe();
   absl::Status ReadInput();
-  // Of recipes with a step that trains.
-  absl::Status PrepareTraining();
   absl::Status ApplySteps();
   absl::Status ApplyStep(int index, double from, double to);
   // Measures the model after a step that is not the last, where the recipe wants that.
@@ -61,10 +58,10 @@ class CompressRun {
   Model original_;  // as read, functions inlined; shares its constants with `model_`
   Model model_;
   Model written_;
-  std::string written_file_;              // its main file, relative to the output folder
-  std::vector<Bytes> file_constants_;     // large ones, in mapped files
-  std::unique_ptr<EvaluationData> data_;  // null: none were given, or none are wanted
-  std::optional<TrainingContext> training_;
+  std::string written_file_;                 // its main file, relative to the output folder
+  std::vector<Bytes> file_constants_;        // large ones, in mapped files
+  std::unique_ptr<EvaluationData> data_;     // null: none were given, or none are wanted
+  std::unique_ptr<TrainingSetup> training_;  // null: no step trains
   ReportInput report_;
   std::map<std::string, std::string> parts_;  // weight made by a step -> weight it is a part of
   bool changed_ = false;

@@ -21,10 +21,11 @@ absl::StatusOr<CompressResult> Evaluate(const EvaluateRequest& request, const Ho
 }
 
 absl::StatusOr<InspectResult> Inspect(const std::string& folder, const std::string& main_file,
-                                      const std::map<std::string, int64_t>& bindings) {
+                                      const std::map<std::string, int64_t>& bindings,
+                                      const InspectRuntime& runtime) {
   InspectResult result;
   RETURN_IF_ERROR(
-      CatchExceptions([&] { return InspectModel(folder, main_file, bindings, &result); }));
+      CatchExceptions([&] { return InspectModel(folder, main_file, bindings, runtime, &result); }));
   return result;
 }
 

@@ -11,7 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace lathe::engine {
 
@@ -46,6 +48,12 @@ struct CompressRequest {
   std::vector<InputFile> input_files;  // digests for the report; may be empty
   // With some, the models before and after are run on them, measured and compared. May be empty.
   std::vector<InputDataset> datasets;
+  // The model that `distill` steps learn from; "": the model as it was before the recipe.
+  std::string teacher_folder;
+  std::string teacher_main_file;  // relative to it
+  // What Hooks::save_checkpoint was given in an earlier run of the same request; "": none. It is
+  // taken up where it fits; one of another recipe, model, data or build is left aside with a note.
+  std::string checkpoint_file;
   std::string processor;  // what it runs on, for the report; may be empty
 };
 
@@ -65,6 +73,11 @@ struct Hooks {
   std::function<bool()> cancelled;              // asked by several threads at once
   std::function<double()>
       seconds;  // a steady clock, for the report's timings; without it they are 0
+  // Whether it is time to save where a step that trains stands; asked after each of its steps.
+  std::function<bool()> checkpoint_due;
+  // Gets the state that a later run can go on from (CompressRequest::checkpoint_file): these pieces
+  // one after another, which are gone after the call. An error ends the run.
+  std::function<absl::Status(const std::vector<absl::string_view>& pieces)> save_checkpoint;
   // Another runtime in which an evaluation measures latency too (evaluate/runtime_probe.h); called
   // at most once, when there is something to measure. An error is told in the report.
   std::function<absl::StatusOr<RuntimeProbe*>()> runtime;
@@ -114,9 +127,17 @@ struct InspectResult {
   std::string text;
 };
 
+// A runtime that says what it makes of a quantized model.
+struct InspectRuntime {
+  std::function<absl::StatusOr<RuntimeProbe*>()> runtime;  // as Hooks::runtime; empty: none
+  std::string scratch_folder;  // where it saves its graph; must exist. Nothing is left there.
+  int64_t model_bytes = 0;     // of the model's files
+};
+
 // Reads a model and tells what is in it. Errors as Compress.
 absl::StatusOr<InspectResult> Inspect(const std::string& folder, const std::string& main_file,
-                                      const std::map<std::string, int64_t>& bindings);
+                                      const std::map<std::string, int64_t>& bindings,
+                                      const InspectRuntime& runtime = {});
 
 }  // namespace lathe::engine
 

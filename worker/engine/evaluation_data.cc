@@ -48,6 +48,21 @@ LabelBatch LabelsOf(HeldBatch& held) {
   return labels;
 }
 
+// `fixed`: the batch that the model fixes; 0 for none.
+ExampleBatch ToExamples(Batch source, int64_t fixed, bool labelled) {
+  auto held = std::make_shared<HeldBatch>();
+  held->batch = std::move(source);
+  ExampleBatch batch;
+  batch.held = held;
+  batch.examples = held->batch.size;
+  batch.rows = std::max(fixed, batch.examples);
+  for (const auto& [name, tensor] : held->batch.inputs) {
+    batch.inputs[name] = Value::FromTensor(tensor);
+  }
+  if (labelled && held->batch.labels) batch.labels = LabelsOf(*held);
+  return batch;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EvaluationData>> EvaluationData::Open(
@@ -114,17 +129,18 @@ absl::StatusOr<NextBatch> EvaluationData::Batches() const {
     if (shared->done()) return std::optional<ExampleBatch>();
     absl::StatusOr<Batch> next = shared->Next();
     if (!next.ok()) return DataError(next.status());
-    auto held = std::make_shared<HeldBatch>();
-    held->batch = *std::move(next);
-    ExampleBatch batch;
-    batch.held = held;
-    batch.examples = held->batch.size;
-    batch.rows = std::max(fixed, batch.examples);
-    for (const auto& [name, tensor] : held->batch.inputs) {
-      batch.inputs[name] = Value::FromTensor(tensor);
-    }
-    if (labelled && held->batch.labels) batch.labels = LabelsOf(*held);
-    return std::optional<ExampleBatch>(std::move(batch));
+    return std::optional<ExampleBatch>(ToExamples(*std::move(next), fixed, labelled));
+  });
+}
+
+absl::StatusOr<NextBatch> EvaluationData::HeldBackBatches(int64_t max_examples) const {
+  ASSIGN_OR_RETURN(const CalibrationData::Next next,
+                   calibration_->Read(CalibrationData::Part::kHeldBack, max_examples));
+  const int64_t fixed = calibration_->fixed_batch().value_or(0);
+  return NextBatch([next, fixed]() -> absl::StatusOr<std::optional<ExampleBatch>> {
+    ASSIGN_OR_RETURN(const std::optional<CalibrationBatch> batch, next());
+    if (!batch) return std::optional<ExampleBatch>();
+    return std::optional<ExampleBatch>(ToExamples(*batch->batch, fixed, /*labelled=*/true));
   });
 }
 

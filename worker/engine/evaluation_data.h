@@ -22,8 +22,8 @@ namespace lathe::engine {
 class EvaluationData {
  public:
   // Opens the datasets that have a path; nullptr when there are none, or nothing uses them: the
-  // recipe says `evaluate: {task: none}` and has no step that calibrates or trains. INVALID_ARGUMENT with
-  // reason INVALID_DATASET.
+  // recipe says `evaluate: {task: none}` and has no step that calibrates or trains.
+  // INVALID_ARGUMENT with reason INVALID_DATASET.
   static absl::StatusOr<std::unique_ptr<EvaluationData>> Open(
       const std::vector<InputDataset>& datasets, const Recipe& recipe, const Model& model);
 
@@ -37,6 +37,9 @@ class EvaluationData {
 
   // Reads the test split from its start; borrows this.
   absl::StatusOr<NextBatch> Batches() const;
+  // Likewise the calibration examples that are held back, `max_examples` at most, with their
+  // labels. There must be calibration data.
+  absl::StatusOr<NextBatch> HeldBackBatches(int64_t max_examples) const;
   // The task that the recipe names, or that the labels speak for.
   const PairedOptions& metrics() const { return metrics_; }
   int64_t examples() const { return test_->size(); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -16,6 +17,7 @@
 #include "worker/engine/evaluate/rounding_estimate.h"
 #include "worker/engine/evaluate/text_table.h"
 #include "worker/engine/evaluate/weight_error.h"
+#include "worker/engine/fusion_check.h"
 #include "worker/engine/graph/edit.h"
 #include "worker/engine/graph/function_calls.h"
 #include "worker/engine/graph/layers.h"
@@ -44,7 +46,7 @@ Applicable MethodsFor(const Weight& weight) {
   for (const Method& method : MethodTable()) {
     std::string reason = weight.blocked_reason;
     if (reason.empty() && std::string(method.name) == "low_rank") {
-      MatrixView view;
+      WeightMatrix view;
       reason = ViewAsMatrix(weight, view);
     }
     if (reason.empty() && std::string(method.name) == "fp16" && weight.dtype != DType::kFloat &&
@@ -130,6 +132,14 @@ class Inspection {
       parameters_ += weight.size();
     }
     parameters_ += CountOtherParameters(model_).parameters;
+    return absl::OkStatus();
+  }
+
+  // Beside what the rules say.
+  absl::Status AskRuntime(const std::string& path, const InspectRuntime& runtime) {
+    ASSIGN_OR_RETURN(FusionCheck check, CheckFusion(model_, path, runtime));
+    for (Finding& finding : check.findings) findings_.push_back(std::move(finding));
+    if (!check.note.empty()) notes_.push_back(std::move(check.note));
     return absl::OkStatus();
   }
 
@@ -330,12 +340,15 @@ class Inspection {
 }  // namespace
 
 absl::Status InspectModel(const std::string& folder, const std::string& main_file,
-                          const Bindings& bindings, InspectResult* result) {
+                          const Bindings& bindings, const InspectRuntime& runtime,
+                          InspectResult* result) {
   absl::StatusOr<Model> model = ReadModel(folder, main_file);
   if (!model.ok()) return ModelError(model.status());
   RETURN_IF_ERROR(ModelError(VerifyModel(*model)));
   Inspection inspection(*std::move(model), main_file, bindings);
   RETURN_IF_ERROR(inspection.FindLayers());
+  RETURN_IF_ERROR(
+      inspection.AskRuntime((std::filesystem::path(folder) / main_file).string(), runtime));
   result->summary_json = inspection.Json();
   result->text = inspection.Text();
   return absl::OkStatus();

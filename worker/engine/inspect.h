@@ -11,7 +11,8 @@
 namespace lathe::engine {
 
 absl::Status InspectModel(const std::string& folder, const std::string& main_file,
-                          const Bindings& bindings, InspectResult* result);
+                          const Bindings& bindings, const InspectRuntime& runtime,
+                          InspectResult* result);
 
 }  // namespace lathe::engine
 

@@ -18,6 +18,10 @@ json ToJson(const ProgressEvent& e) {
 
 json ToJson(const LogEvent& e) { return {{"event", "log"}, {"line", e.line}}; }
 
+json ToJson(const CheckpointEvent& e) {
+  return {{"event", "checkpoint"}, {"size_bytes", e.size_bytes}};
+}
+
 json ToJson(const ResultEvent& e) {
   json files = json::array();
   for (const ResultFile& f : e.files) {
@@ -55,6 +59,7 @@ absl::StatusOr<JobEvent> Decode(const json& in) {
     return e;
   }
   if (kind == "log") return LogEvent{CleanText(in.at("line").get<std::string>(), 4096)};
+  if (kind == "checkpoint") return CheckpointEvent{in.at("size_bytes").get<int64_t>()};
   if (kind == "result") {
     ResultEvent e;
     for (const json& f : in.at("files")) {

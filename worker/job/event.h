@@ -34,6 +34,11 @@ struct LogEvent {
   std::string line;
 };
 
+// A state of the training is in its file (JobCheckpoints::folder).
+struct CheckpointEvent {
+  int64_t size_bytes = 0;
+};
+
 struct ResultFile {
   std::string path;  // relative to the output folder
   int64_t size_bytes = 0;
@@ -58,7 +63,7 @@ struct ErrorEvent {
   int64_t peak_rss_bytes = 0;
 };
 
-using JobEvent = std::variant<ProgressEvent, LogEvent, ResultEvent, ErrorEvent>;
+using JobEvent = std::variant<ProgressEvent, LogEvent, CheckpointEvent, ResultEvent, ErrorEvent>;
 
 // One line, without its newline. Text that is not UTF-8 has its bad bytes replaced.
 std::string EncodeJobEvent(const JobEvent& event);

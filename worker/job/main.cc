@@ -61,10 +61,15 @@ absl::StatusOr<std::string> LockIn(const JobSpec& spec) {
   SandboxOptions options;
   options.read_folders.push_back(spec.input_folder);
   if (!spec.compared_folder.empty()) options.read_folders.push_back(spec.compared_folder);
+  if (!spec.teacher_folder.empty()) options.read_folders.push_back(spec.teacher_folder);
+  if (!spec.checkpoints.resume.empty()) {
+    options.read_folders.push_back(std::filesystem::path(spec.checkpoints.resume).parent_path());
+  }
   for (const JobDataset& d : spec.datasets) {
     options.read_folders.push_back(std::filesystem::path(d.path).parent_path());
   }
   options.write_folders = {spec.output_folder, spec.meta_folder, spec.temp_folder};
+  if (!spec.checkpoints.folder.empty()) options.write_folders.push_back(spec.checkpoints.folder);
   if (!spec.ort_library.empty()) AllowOrtLibrary(spec.ort_library, &options);
   options.limits = spec.limits;
   options.parent_pid = spec.parent_pid;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <utility>
@@ -12,9 +13,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/file_error.h"
+#include "common/limits.h"
 #include "common/status_macros.h"
 #include "common/status_reason.h"
 #include "worker/engine/engine.h"
+#include "worker/job/checkpoint_file.h"
 #include "worker/ort/ort_library.h"
 
 namespace lathe::worker {
@@ -63,6 +66,9 @@ engine::CompressRequest ToRequest(const JobSpec& spec) {
     request.datasets.push_back({d.role, d.name, d.sha256, d.path});
   }
   request.processor = spec.processor;
+  request.teacher_folder = spec.teacher_folder;
+  request.teacher_main_file = spec.teacher_main_file;
+  request.checkpoint_file = spec.checkpoints.resume;
   return request;
 }
 
@@ -99,6 +105,31 @@ std::function<absl::StatusOr<engine::RuntimeProbe*>()> RuntimeOf(
   };
 }
 
+// Training leaves its state in a file of `spec`'s, where it names a folder. A state that cannot be
+// written costs no more than itself.
+std::unique_ptr<CheckpointFile> SaveStates(const JobSpec& spec, EventWriter* events,
+                                           engine::Hooks* hooks) {
+  if (spec.checkpoints.folder.empty() || spec.checkpoints.seconds <= 0) return nullptr;
+  int64_t most = limits::kMaxCheckpointBytes;
+  // A write past the process's own limit would end it.
+  if (spec.limits.file_bytes > 0) most = std::min(most, spec.limits.file_bytes);
+  auto file = std::make_unique<CheckpointFile>(
+      spec.checkpoints.folder, static_cast<double>(spec.checkpoints.seconds), most, SteadySeconds);
+  hooks->checkpoint_due = [saved = file.get()] { return saved->Due(); };
+  hooks->save_checkpoint = [saved = file.get(),
+                            events](const std::vector<absl::string_view>& pieces) {
+    const absl::StatusOr<int64_t> bytes = saved->Save(pieces);
+    if (bytes.ok()) {
+      events->Write(CheckpointEvent{*bytes});
+    } else {
+      events->Write(LogEvent{
+          absl::StrCat("the state of the training was not saved: ", bytes.status().message())});
+    }
+    return absl::OkStatus();
+  };
+  return file;
+}
+
 // Compresses or evaluates.
 absl::StatusOr<ResultEvent> Work(const JobSpec& spec, const JobHooks& hooks, EventWriter* events) {
   std::unique_ptr<ort::OrtLibrary> runtime;
@@ -111,6 +142,7 @@ absl::StatusOr<ResultEvent> Work(const JobSpec& spec, const JobHooks& hooks, Eve
   engine_hooks.cancelled = hooks.cancelled;
   engine_hooks.seconds = SteadySeconds;
   engine_hooks.runtime = RuntimeOf(spec, hooks, &runtime);
+  const std::unique_ptr<CheckpointFile> states = SaveStates(spec, events, &engine_hooks);
   ASSIGN_OR_RETURN(engine::CompressResult done,
                    spec.kind == JobKind::kEvaluate
                        ? engine::Evaluate(ToEvaluateRequest(spec), engine_hooks)
@@ -125,9 +157,14 @@ absl::StatusOr<ResultEvent> Work(const JobSpec& spec, const JobHooks& hooks, Eve
   return result;
 }
 
-absl::StatusOr<ResultEvent> Inspect(const JobSpec& spec) {
+absl::StatusOr<ResultEvent> Inspect(const JobSpec& spec, const JobHooks& hooks) {
+  std::unique_ptr<ort::OrtLibrary> library;
+  engine::InspectRuntime runtime;
+  runtime.runtime = RuntimeOf(spec, hooks, &library);
+  runtime.scratch_folder = spec.temp_folder;
+  for (const JobFile& file : spec.files) runtime.model_bytes += file.size_bytes;
   ASSIGN_OR_RETURN(engine::InspectResult done,
-                   engine::Inspect(spec.input_folder, spec.main_file, spec.bindings));
+                   engine::Inspect(spec.input_folder, spec.main_file, spec.bindings, runtime));
   RETURN_IF_ERROR(WriteReport(spec, done.summary_json, done.text));
   return ResultEvent{};
 }
@@ -136,7 +173,7 @@ absl::StatusOr<ResultEvent> Inspect(const JobSpec& spec) {
 
 int RunJob(const JobSpec& spec, const JobHooks& hooks, EventWriter* events) {
   absl::StatusOr<ResultEvent> result =
-      spec.kind == JobKind::kInspect ? Inspect(spec) : Work(spec, hooks, events);
+      spec.kind == JobKind::kInspect ? Inspect(spec, hooks) : Work(spec, hooks, events);
   if (!result.ok()) {
     std::string message(result.status().message());
     if (message.size() > kMaxMessageBytes) message.resize(kMaxMessageBytes);

@@ -50,6 +50,8 @@ JobSpec Decode(const json& in) {
   in.at("recipe_json").get_to(spec.recipe_json);
   in.at("compared_folder").get_to(spec.compared_folder);
   in.at("compared_main_file").get_to(spec.compared_main_file);
+  in.at("teacher_folder").get_to(spec.teacher_folder);
+  in.at("teacher_main_file").get_to(spec.teacher_main_file);
   in.at("processor").get_to(spec.processor);
   for (const auto& [name, size] : in.at("bindings").items()) {
     spec.bindings[name] = size.get<int64_t>();
@@ -67,6 +69,10 @@ JobSpec Decode(const json& in) {
   limits.at("memory_bytes").get_to(spec.limits.memory_bytes);
   limits.at("cpu_seconds").get_to(spec.limits.cpu_seconds);
   limits.at("file_bytes").get_to(spec.limits.file_bytes);
+  const json& checkpoints = in.at("checkpoints");
+  checkpoints.at("folder").get_to(spec.checkpoints.folder);
+  checkpoints.at("seconds").get_to(spec.checkpoints.seconds);
+  checkpoints.at("resume").get_to(spec.checkpoints.resume);
   in.at("parent_pid").get_to(spec.parent_pid);
   in.at("ort_library").get_to(spec.ort_library);
   return spec;
@@ -84,6 +90,8 @@ std::string EncodeJobSpec(const JobSpec& spec) {
                     {"recipe_json", spec.recipe_json},
                     {"compared_folder", spec.compared_folder},
                     {"compared_main_file", spec.compared_main_file},
+                    {"teacher_folder", spec.teacher_folder},
+                    {"teacher_main_file", spec.teacher_main_file},
                     {"processor", spec.processor},
                     {"bindings", spec.bindings},
                     {"threads", spec.threads},
@@ -93,6 +101,10 @@ std::string EncodeJobSpec(const JobSpec& spec) {
                      {{"memory_bytes", spec.limits.memory_bytes},
                       {"cpu_seconds", spec.limits.cpu_seconds},
                       {"file_bytes", spec.limits.file_bytes}}},
+                    {"checkpoints",
+                     {{"folder", spec.checkpoints.folder},
+                      {"seconds", spec.checkpoints.seconds},
+                      {"resume", spec.checkpoints.resume}}},
                     {"parent_pid", spec.parent_pid},
                     {"ort_library", spec.ort_library}};
   // Names come from users: bytes that are not UTF-8 must not throw.

@@ -35,6 +35,16 @@ struct JobLimits {
   int64_t file_bytes = 0;    // size of any one file it writes
 };
 
+// The state of training, which outlives the process.
+struct JobCheckpoints {
+  // Absolute; written to, as kCheckpointName. "": no state is saved.
+  std::string folder;
+  int64_t seconds = 0;  // least time between two; 0: no state is saved
+  // File with the state that an earlier attempt saved; absolute, in a folder of its own, read only.
+  // "": none.
+  std::string resume;
+};
+
 struct JobSpec {
   JobKind kind = JobKind::kCompress;
   std::string input_folder;   // absolute; read only
@@ -46,12 +56,16 @@ struct JobSpec {
   // kEvaluate: the model that the first is compared with. Empty: none.
   std::string compared_folder;     // absolute; read only
   std::string compared_main_file;  // relative to it
-  std::string processor;           // what this machine runs on, for the report; may be empty
+  // kCompress: the model that steps that distil learn from. Empty: none.
+  std::string teacher_folder;     // absolute; read only
+  std::string teacher_main_file;  // relative to it
+  std::string processor;          // what this machine runs on, for the report; may be empty
   std::map<std::string, int64_t> bindings;
   int threads = 1;
   std::vector<JobFile> files;
   std::vector<JobDataset> datasets;
   JobLimits limits;
+  JobCheckpoints checkpoints;
   // Process id of the agent: the job ends itself when its parent is somebody else. 0: not checked.
   int64_t parent_pid = 0;
   // ONNX Runtime's shared library, to measure latency in; absolute. "": none.
@@ -61,6 +75,8 @@ struct JobSpec {
 // Names of the files in meta_folder. For kInspect the first holds the model summary.
 inline constexpr char kReportJsonName[] = "report.json";
 inline constexpr char kReportTextName[] = "report.txt";
+// In JobCheckpoints::folder: a whole state, replaced by the next.
+inline constexpr char kCheckpointName[] = "state";
 
 std::string EncodeJobSpec(const JobSpec& spec);
 // INVALID_ARGUMENT naming the key that is missing or has another type.

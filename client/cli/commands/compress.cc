@@ -37,6 +37,7 @@ absl::StatusOr<Outcome> Compress(Context& context, const Flags& flags, v1::Job j
   client::Client& client = session.client();
   ASSIGN_OR_RETURN(const v1::Model model, UploadWithProgress(client, context, flags.model, ""));
   job.set_model(model.name());
+  RETURN_IF_ERROR(flags.job.UploadTeacher(client, context, &job));
   RETURN_IF_ERROR(flags.job.UploadData(client, context, &job));
   ASSIGN_OR_RETURN(const v1::Job created, client.CreateJob(job));
   Outcome outcome;
@@ -110,7 +111,7 @@ void AddCompressCommand(CLI::App& app, Context& context) {
   command->add_option("--report", flags->report, "Also write the report as JSON")
       ->type_name("R.json");
   flags->page.Add(*command, "the report");
-  AddOrtLibraryFlag(*command, &flags->ort_library);
+  AddOrtLibraryFlag(*command, "to measure latency in too", &flags->ort_library);
   flags->job.Add(*command);
   command->footer(
       "Examples:\n"

@@ -101,7 +101,7 @@ void AddEvaluateCommand(CLI::App& app, Context& context) {
   command->add_option("--report", flags->report, "Also write the report as JSON")
       ->type_name("R.json");
   flags->page.Add(*command, "the report");
-  AddOrtLibraryFlag(*command, &flags->ort_library);
+  AddOrtLibraryFlag(*command, "to measure latency in too", &flags->ort_library);
   flags->job.AddForEvaluation(*command);
   command->footer(
       "Examples:\n"

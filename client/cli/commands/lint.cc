@@ -15,6 +15,7 @@ struct Flags {
   std::string model;
   std::string target = "portable";
   std::vector<std::string> bindings;
+  std::string ort_library;  // of a private server; "": none
 };
 
 absl::StatusOr<LintAnswer> Lint(Context& context, const Flags& flags, Session& session) {
@@ -26,7 +27,7 @@ absl::StatusOr<LintAnswer> Lint(Context& context, const Flags& flags, Session& s
 }
 
 int Run(Context& context, const Flags& flags) {
-  absl::StatusOr<Session> session = Session::Open(context);
+  absl::StatusOr<Session> session = Session::Open(context, flags.ort_library);
   if (!session.ok()) return context.Fail(session.status());
   const absl::StatusOr<LintAnswer> answer = Lint(context, flags, *session);
   session->MayKeepLog(context);
@@ -59,6 +60,7 @@ void AddLintCommand(CLI::App& app, Context& context) {
   command->add_option("-b,--bind", flags->bindings, "Size of a symbolic dimension, repeatable")
       ->type_name("NAME=SIZE")
       ->allow_extra_args(false);
+  AddOrtLibraryFlag(*command, "to compare what it fuses with what was meant", &flags->ort_library);
   command->footer(
       "The exit code is 6 when there are errors or slow places.\n"
       "Example:\n"

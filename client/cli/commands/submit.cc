@@ -27,6 +27,9 @@ int Run(Context& context, const Flags& flags) {
   const absl::StatusOr<std::string> model = ModelArgument(**client, context, flags.model);
   if (!model.ok()) return context.Fail(model.status());
   job->set_model(*model);
+  if (const absl::Status status = flags.job.UploadTeacher(**client, context, &*job); !status.ok()) {
+    return context.Fail(status);
+  }
   if (const absl::Status status = flags.job.UploadData(**client, context, &*job); !status.ok()) {
     return context.Fail(status);
   }

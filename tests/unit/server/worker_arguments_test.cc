@@ -27,12 +27,15 @@ TEST(WorkerArguments, DefaultsAreUnderstood) {
   EXPECT_EQ(config.drain_seconds, 20);
   EXPECT_EQ(config.log_level, "info");
   EXPECT_EQ(config.log_format, "text");
+  EXPECT_EQ(config.checkpoint_seconds, 60);
 }
 
 TEST(WorkerArguments, FractionsAndLargeNumbersBecomeWholeOnes) {
   Config config;
   config.drain_s = 0.5;
   config.worker_memory_limit_mb = 2'000'000;  // would print as 2e+06
+  config.checkpoint_s = 2.5;
+  EXPECT_EQ(Understood(config).checkpoint_seconds, 3);
   EXPECT_EQ(Understood(config).drain_seconds, 1);
   EXPECT_EQ(Understood(config).memory_limit_bytes, int64_t{2'000'000} << 20);
 }

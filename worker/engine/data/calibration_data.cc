@@ -55,6 +55,7 @@ absl::StatusOr<CalibrationData::Next> CalibrationData::Read(Part part, int64_t m
       held->given += held->batch.size;
       CalibrationBatch batch;
       batch.examples = held->batch.size;
+      batch.batch = &held->batch;
       for (const auto& [name, tensor] : held->batch.inputs) {
         batch.inputs[name] = Value::FromTensor(tensor);
       }

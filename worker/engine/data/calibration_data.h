@@ -23,6 +23,8 @@ struct CalibrationBatch {
   int64_t examples = 0;
   // By the model's input; valid until the next batch is read.
   std::map<std::string, Value> inputs;
+  // What they were made from, labels included; valid as long. Copies of it share its arrays.
+  const Batch* batch = nullptr;
 };
 
 class CalibrationData {
@@ -35,6 +37,9 @@ class CalibrationData {
   int64_t examples() const { return split_->size(); }
   // Whether the held-back examples are others than those to fit to.
   bool held_back() const { return batches_ > 1; }
+  // What the examples' labels are like; of kind kNone without any.
+  const LabelSummary& labels() const { return split_->labels(); }
+  std::optional<int64_t> fixed_batch() const { return split_->fixed_batch(); }
   // Names of the files, for reports.
   std::string files() const { return split_->files(); }
 

@@ -13,6 +13,7 @@
 #include "worker/engine/evaluate/report_cost.h"
 #include "worker/engine/evaluate/report_evaluation.h"
 #include "worker/engine/evaluate/report_histogram.h"
+#include "worker/engine/evaluate/report_training.h"
 
 namespace lathe::engine {
 namespace {
@@ -121,6 +122,7 @@ json StepsJson(const ReportInput& input) {
                      {"layers_done", done},
                      {"layers_skipped", skipped},
                      {"notes", record.outcome.notes}});
+    if (record.outcome.training) steps.back()["training"] = TrainingJson(*record.outcome.training);
   }
   return steps;
 }

@@ -8,6 +8,7 @@
 #include "worker/engine/evaluate/report.h"
 #include "worker/engine/evaluate/report_text_cost.h"
 #include "worker/engine/evaluate/report_text_evaluation.h"
+#include "worker/engine/evaluate/report_training.h"
 #include "worker/engine/evaluate/text_table.h"
 
 namespace lathe::engine {
@@ -162,6 +163,7 @@ std::string ReportText(const std::string& report_json) {
   const json report = json::parse(report_json);
   std::string out = absl::StrCat(Summary(report), OperatorCostText(report), EvaluationText(report),
                                  TraceText(report), Layers(report), Skipped(report));
+  absl::StrAppend(&out, Lines("training", TrainingLines(report)));
   std::vector<std::string> notes;
   for (const json& step : report["steps"]) {
     for (const json& note : step["notes"]) {

@@ -127,8 +127,9 @@ std::string FillAxes(const Shape& source, WeightUse& use) {
     case WeightRole::kRnnInput:
     case WeightRole::kRnnRecurrent:
       if (rank != 3) return wrong_rank("rank 3");
-      use.output_axis = 1;
-      use.reduction_axis = 2;
+      // [directions, gates, inputs]; that of com.microsoft's LSTM is transposed.
+      use.output_axis = use.node->domain.empty() ? 1 : 2;
+      use.reduction_axis = use.node->domain.empty() ? 2 : 1;
       break;
   }
   const auto in_source = [&use](int axis) {

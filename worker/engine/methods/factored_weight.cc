@@ -240,7 +240,7 @@ void RewriteUse(const Weight& weight, const WeightUse& use, bool transposed, DTy
 
 }  // namespace
 
-std::string ViewAsMatrix(const Weight& weight, MatrixView& view) {
+std::string ViewAsMatrix(const Weight& weight, WeightMatrix& view) {
   for (const WeightUse& use : weight.uses) {
     const std::string obstacle = Obstacle(use);
     if (obstacle.empty()) continue;
@@ -295,9 +295,9 @@ std::vector<DType> TypesSeen(const Model& model, const Weight& weight) {
   return types;
 }
 
-void ReplaceByFactors(Model& model, NameScope& names, const Weight& weight, const MatrixView& view,
-                      const std::vector<DType>& types, int64_t rank, std::vector<float> left,
-                      std::vector<float> right) {
+void ReplaceByFactors(Model& model, NameScope& names, const Weight& weight,
+                      const WeightMatrix& view, const std::vector<DType>& types, int64_t rank,
+                      std::vector<float> left, std::vector<float> right) {
   FactorPair factors(model, names, weight, view.transposed.front(),
                      static_cast<int64_t>(weight.dims.size()), std::move(left), std::move(right),
                      view.m, view.n, rank);

@@ -18,7 +18,7 @@ namespace lathe::engine {
 
 // A weight as a matrix S [m, n], row-major in the source: its two axes that count, in the source's
 // order.
-struct MatrixView {
+struct WeightMatrix {
   int64_t m = 0;
   int64_t n = 0;
   // For each use of the weight: the operator's matrix is S transposed.
@@ -27,7 +27,7 @@ struct MatrixView {
 
 // Why `weight` cannot be replaced by two factors, for the sake of one of its operators; "" when it
 // can, and `view` is filled in.
-std::string ViewAsMatrix(const Weight& weight, MatrixView& view);
+std::string ViewAsMatrix(const Weight& weight, WeightMatrix& view);
 
 // The types in which the operators read the weight, one a use: what Casts on the way make of it.
 std::vector<DType> TypesSeen(const Model& model, const Weight& weight);
@@ -43,9 +43,9 @@ std::vector<DType> TypesSeen(const Model& model, const Weight& weight);
 // The operator's node stays as the second of the two and keeps its bias, alpha and beta. A use that
 // sees S transposed gets right^T and left^T. Factors are stored once, in the form the first use
 // needs; others get it by a Transpose or Cast of the constant, which runtimes fold.
-void ReplaceByFactors(Model& model, NameScope& names, const Weight& weight, const MatrixView& view,
-                      const std::vector<DType>& types, int64_t rank, std::vector<float> left,
-                      std::vector<float> right);
+void ReplaceByFactors(Model& model, NameScope& names, const Weight& weight,
+                      const WeightMatrix& view, const std::vector<DType>& types, int64_t rank,
+                      std::vector<float> left, std::vector<float> right);
 
 // The values after rounding to `dtype`; INVALID_ARGUMENT when one overflows it.
 absl::StatusOr<std::vector<float>> RoundedTo(DType dtype, std::vector<float> values);

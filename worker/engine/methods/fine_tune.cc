@@ -36,7 +36,7 @@ namespace {
 constexpr int64_t kMaxExampleBytes = int64_t{4} << 30;
 // Learning rates where the recipe names none. Transformers, which normalize layers, take a smaller
 // one.
-constexpr double kAdamRate = 1e-3;
+constexpr double kAdamRate = 2e-3;
 constexpr double kTransformerRate = 1e-4;
 constexpr double kSgdRate = 1e-2;
 // Temperature at which the model is compared with itself before the recipe.
@@ -86,8 +86,8 @@ absl::StatusOr<size_t> FineTuner::OutputIndex() const {
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].name == name) return i;
   }
-  return absl::InvalidArgumentError(absl::StrCat("evaluate.output names '", name,
-                                                 "', which is not an output of the model"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("evaluate.output names '", name, "', which is not an output of the model"));
 }
 
 absl::Status FineTuner::ReadOptions() {
@@ -213,9 +213,9 @@ absl::Status FineTuner::ChooseLoss() {
 
 absl::Status FineTuner::CheckTeacher() const {
   if (teacher_->graph->outputs.size() == student_.graph->outputs.size()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the teacher has ", teacher_->graph->outputs.size(), " outputs and the model ",
-      student_.graph->outputs.size(), "; they must have the same"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("the teacher has ", teacher_->graph->outputs.size(), " outputs and the model ",
+                   student_.graph->outputs.size(), "; they must have the same"));
 }
 
 TrainableOptions FineTuner::WhatIsTrained() {
@@ -253,9 +253,10 @@ TrainableOptions FineTuner::WhatIsTrained() {
 
 absl::Status FineTuner::Run() {
   if (ctx_.training == nullptr || ctx_.training->train == nullptr) {
-    return WithReason(absl::InvalidArgumentError(absl::StrCat(
-                          step_.method, " needs examples to train on: give some with --data "
-                                        "train=FILE, or --data FILE for all that the recipe needs")),
+    return WithReason(absl::InvalidArgumentError(
+                          absl::StrCat(step_.method,
+                                       " needs examples to train on: give some with --data "
+                                       "train=FILE, or --data FILE for all that the recipe needs")),
                       "INVALID_DATASET");
   }
   ctx_.progress(0, "reading the training examples");
@@ -278,9 +279,16 @@ absl::Status FineTuner::Run() {
   hooks.cancelled = ctx_.cancelled;
   hooks.checkpoint_due = ctx_.training->checkpoint_due;
   hooks.save_checkpoint = ctx_.training->save_checkpoint;
+  hooks.keep_final = ctx_.training->keep_final;
   hooks.resume = ctx_.training->resume;
+  hooks.resumed = [this](int64_t done, int64_t total) {
+    Note(absl::StrCat("resumed from step ", done, " of ", total,
+                      ", where an earlier attempt had saved its state"));
+    if (ctx_.training->resumed) ctx_.training->resumed(done, total);
+  };
   if (pruning.any()) {
-    hooks.before_step = [&pruning](int64_t done, int64_t total, std::vector<Parameter>& parameters) {
+    hooks.before_step = [&pruning](int64_t done, int64_t total,
+                                   std::vector<Parameter>& parameters) {
       return pruning.Apply(done, total, parameters);
     };
   }
@@ -301,24 +309,24 @@ void FineTuner::Describe(const TrainOutcome& outcome, const std::vector<Paramete
     LayerOutcome layer = NewOutcome(weight);
     const auto found = by_name.find(weight.source_name);
     const bool unreached =
-        found != by_name.end() &&
-        std::find(outcome.unreached.begin(), outcome.unreached.end(), weight.source_name) !=
-            outcome.unreached.end();
+        found != by_name.end() && std::find(outcome.unreached.begin(), outcome.unreached.end(),
+                                            weight.source_name) != outcome.unreached.end();
     if (found == by_name.end() || unreached) {
       const auto reason = reasons.find(weight.source_name);
-      layer.skipped_reason = unreached ? "no gradient reaches it"
-                             : reason != reasons.end()
-                                 ? reason->second
-                                 : (weight.blocked_reason.empty() ? "not trained" : weight.blocked_reason);
+      layer.skipped_reason =
+          unreached ? "no gradient reaches it"
+          : reason != reasons.end()
+              ? reason->second
+              : (weight.blocked_reason.empty() ? "not trained" : weight.blocked_reason);
     } else {
       const Parameter& now = after[found->second];
       const Parameter& then = before[found->second];
-      layer.scheme = now.grid ? (now.grid->learn_scales ? "trained, integers and scales"
-                                                        : "trained, integers")
-                              : "trained";
+      layer.scheme =
+          now.grid ? (now.grid->learn_scales ? "trained, integers and scales" : "trained, integers")
+                   : "trained";
       if (!now.mask.empty()) {
-        const auto zeros = static_cast<double>(
-            std::count(now.values.begin(), now.values.end(), 0.0f));
+        const auto zeros =
+            static_cast<double>(std::count(now.values.begin(), now.values.end(), 0.0f));
         layer.sparsity = zeros / static_cast<double>(std::max<int64_t>(1, now.size()));
         absl::StrAppend(&layer.scheme, ", ", Percent(*layer.sparsity), " zeros");
       }
@@ -340,9 +348,8 @@ void FineTuner::Describe(const TrainOutcome& outcome, const std::vector<Paramete
   Note(absl::StrFormat(
       "%d arrays trained for %d steps of %d examples (%.4g epochs) with %s at a learning rate "
       "of %.3g; loss %s",
-      after.size(),
-      outcome.steps, outcome.batch_size, outcome.epochs, GetString(step_, "optimizer"),
-      outcome.learning_rate, loss_name_));
+      after.size(), outcome.steps, outcome.batch_size, outcome.epochs,
+      GetString(step_, "optimizer"), outcome.learning_rate, loss_name_));
   if (outcome.best_step >= 0) {
     Note(absl::StrCat(outcome.stopped_early ? "it ended early; " : "", "the values of step ",
                       outcome.best_step, ", best on the examples kept back, were taken"));

@@ -45,7 +45,8 @@ absl::Status GradualPruning::Apply(int64_t done, int64_t total,
       elements += parameter->size();
     }
     for (const Tensor& tensor : tensors) pointers.push_back(&tensor);
-    const auto count = static_cast<int64_t>(std::nearbyint(sparsity * static_cast<double>(elements)));
+    const auto count =
+        static_cast<int64_t>(std::nearbyint(sparsity * static_cast<double>(elements)));
     ZeroSmallest(pointers, count, parallel_, [&](size_t i, ZeroedTensor zeroed) {
       Parameter& parameter = *together[i];
       std::memcpy(parameter.values.data(), zeroed.data.view().data(),

@@ -14,6 +14,9 @@ struct ProductRate {
 };
 constexpr ProductRate kDense = {1.0 / 46, 1.0 / 84};
 constexpr ProductRate kDepthwise = {1.0 / 21, 1.0 / 11};
+// At a batch of one the float product waits for memory, and gains more than this.
+constexpr ProductRate kRecurrent = {1.0 / 30, 1.0 / 45};
+constexpr double kLstmStep = 300;  // rounding the state, a step
 
 // Nanoseconds an element of the result (a pool's: of its input).
 struct ElementRate {
@@ -47,6 +50,16 @@ const ElementRate& RateOf(const IntegerUnit& unit) {
 
 }  // namespace
 
+// Axes of W are [directions, 4 H, I], of R [directions, 4 H, H].
+double LstmMacsAStep(const Weight& w, const Weight& r) {
+  const Shape& input = w.uses[0].dims;
+  return static_cast<double>(input[1]) * static_cast<double>(input[2] + r.uses[0].dims[2]);
+}
+
+bool LstmGains(double macs_a_step) {
+  return macs_a_step * (kRecurrent.real - kRecurrent.integer) > kLstmStep;
+}
+
 IntegerCost::IntegerCost(const Model& model, const std::vector<IntegerUnit>& units,
                          const std::vector<Weight>& weights, const Collected& seen)
     : units_(units), seen_(seen) {
@@ -68,18 +81,28 @@ IntegerCost::IntegerCost(const Model& model, const std::vector<IntegerUnit>& uni
   for (const ValueInfo& output : model.graph->outputs) readers_[output.name].push_back(-1);
   for (const IntegerUnit& unit : units) {
     double macs = 0;
-    if (unit.Linear()) {
+    double steps = 0;
+    if (unit.kind == UnitKind::kRecurrent && unit.recurrent_weight >= 0) {
+      const Weight& w = weights[static_cast<size_t>(unit.weight)];
+      const Weight& r = weights[static_cast<size_t>(unit.recurrent_weight)];
+      const Shape& dims = w.uses[0].dims;
+      steps = Elements(unit.inputs[0]) / static_cast<double>(std::max<int64_t>(1, dims[2])) *
+              static_cast<double>(dims[0]);
+      macs = steps * LstmMacsAStep(w, r);
+    } else if (unit.Linear()) {
       const Weight& weight = weights[static_cast<size_t>(unit.weight)];
       double reduced = 1;
       const WeightUse& use = weight.uses[0];
+      const bool scatters = use.role == WeightRole::kConvTranspose;  // [I, O / groups, k...]
       for (size_t axis = 0; axis < use.dims.size(); ++axis) {
-        if (static_cast<int>(axis) != use.output_axis) {
+        if (static_cast<int>(axis) != (scatters ? 0 : use.output_axis)) {
           reduced *= static_cast<double>(use.dims[axis]);
         }
       }
-      macs = reduced * Elements(unit.result());
+      macs = reduced * Elements(scatters ? unit.inputs[0] : unit.result());
     }
     macs_.push_back(macs);
+    steps_.push_back(steps);
   }
 }
 
@@ -121,10 +144,13 @@ double IntegerCost::Nanoseconds(const std::vector<UnitForm>& forms) const {
     const IntegerUnit& unit = units_[u];
     time += kNode;
     if (unit.Linear()) {
-      const ProductRate& rate = unit.depthwise ? kDepthwise : kDense;
+      const ProductRate& rate = unit.kind == UnitKind::kRecurrent ? kRecurrent
+                                : unit.depthwise                  ? kDepthwise
+                                                                  : kDense;
       time += macs_[u] * (forms[u] == UnitForm::kFloat ? rate.real : rate.integer);
       if (forms[u] == UnitForm::kDynamic) {
-        time += Elements(unit.inputs[0]) * (kQuantize + kDynamicRange) + kNode;
+        time +=
+            Elements(unit.inputs[0]) * (kQuantize + kDynamicRange) + kNode + steps_[u] * kLstmStep;
       }
     } else {
       double elements = 0;

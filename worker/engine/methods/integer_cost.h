@@ -21,6 +21,11 @@
 
 namespace lathe::engine {
 
+// Whether an LSTM gains by integers, by the multiply-accumulates of a step of one sequence: what
+// rounding the state costs is made up for from some ten thousand on.
+bool LstmGains(double macs_a_step);
+double LstmMacsAStep(const Weight& w, const Weight& r);
+
 class IntegerCost {
  public:
   // Sizes are those of one example, as `seen` when the model ran. All must outlive it.
@@ -40,6 +45,7 @@ class IntegerCost {
   const std::vector<IntegerUnit>& units_;
   const Collected& seen_;
   std::vector<double> macs_;
+  std::vector<double> steps_;  // of LSTMs, all directions together
   std::map<std::string, std::vector<int>> readers_;
 };
 

@@ -25,6 +25,8 @@ constexpr double kMarginOfFewDb = 4.0;  // over the root of their number
 // Work of measuring layers one by one, in multiply-accumulates.
 constexpr double kMeasuringMacs = 1.2e12;
 constexpr int kMostRounds = 16;
+// How much noise a round leaves when accuracy is what counts: nobody knows how much it bears.
+constexpr double kTowardsAccuracy = 0.5;
 // Third step: noise that is worth so much of the time.
 constexpr double kCheapTime = 0.004;
 constexpr double kCheapTimeInAll = 0.015;
@@ -61,22 +63,30 @@ class Search {
         kMarginDb +
         kMarginOfFewDb / std::sqrt(static_cast<double>(std::max<int64_t>(1, r_.noise->examples())));
     const double allowed = std::pow(10.0, -(r_.min_sqnr_db + margin) / 10);
-    if (r_.keep_in_bounds && (Worst(whole) > allowed || WorthMeasuring())) {
+    if (r_.keep_in_bounds && (!InBounds(whole, allowed) || WorthMeasuring())) {
       RETURN_IF_ERROR(MeasureItems());
       RETURN_IF_ERROR(KeepInBounds(allowed, &whole));
       if (r_.prefer_speed && !WorthIt()) {
         return AllFloat("too few layers are left that integers make faster without too much error");
       }
+      if (!InBounds(whole, allowed)) {
+        if (r_.most_float == INT64_MAX) return AllFloat("no choice of layers is close enough");
+        NoteBudget(whole);
+      }
+      const bool kept = InBounds(whole, allowed);
+      const std::optional<double> accuracy = accuracy_;
       DropWhatIsCheap(&whole);
       ASSIGN_OR_RETURN(std::vector<double> cheaper, MeasureWhole());
-      if (Worst(cheaper) < Worst(measured_)) {
+      if (Worst(cheaper) < Worst(measured_) && InBounds(cheaper, allowed) >= kept) {
         whole = std::move(cheaper);
       } else {
         items_ = before_cheap_;
         whole = measured_;
+        accuracy_ = accuracy;
       }
     }
     result_.sqnr_db = WorstDb(whole);
+    result_.accuracy = accuracy_;
     return Finish();
   }
 
@@ -85,6 +95,22 @@ class Search {
     double worst = 0;
     for (const double ratio : ratios) worst = std::max(worst, ratio);
     return worst;
+  }
+
+  // `whole` and accuracy_ are of the same candidate.
+  bool InBounds(const std::vector<double>& whole, double allowed) const {
+    return accuracy_ ? *accuracy_ >= r_.min_accuracy : Worst(whole) <= allowed;
+  }
+  std::string Measured(const std::vector<double>& whole) const {
+    const std::string db = absl::StrCat("SQNR ", Db(WorstDb(whole)));
+    if (!accuracy_) return absl::StrCat(db, ", wanted ", Db(r_.min_sqnr_db));
+    return absl::StrFormat("%s, accuracy %.2f %%, wanted %.2f %%", db, 100 * *accuracy_,
+                           100 * r_.min_accuracy);
+  }
+  void NoteBudget(const std::vector<double>& whole) {
+    result_.notes.push_back(
+        absl::StrCat("as many layers stay float for their error as may, and more would have to: ",
+                     Measured(whole)));
   }
 
   void Tell(double fraction, const std::string& message) const {
@@ -118,8 +144,7 @@ class Search {
       item.units.push_back(u);
       item.can_static = item.can_static && why.empty() && !fixed;
       // A product with ranges of each run needs no more than a plain weight.
-      item.can_dynamic =
-          item.can_dynamic && unit.kind != UnitKind::kConv && unit.not_static.empty() && !fixed;
+      item.can_dynamic = item.can_dynamic && unit.not_dynamic.empty() && !fixed;
       if (fixed) {
         result_.reasons[u] = "named in keep_float";
       } else if (!why.empty()) {
@@ -201,6 +226,9 @@ class Search {
   absl::StatusOr<std::vector<double>> MeasureWhole() {
     RETURN_IF_ERROR(CheckCancelled());
     ASSIGN_OR_RETURN(const Model candidate, r_.build(r_.planner->Plan(Forms(items_))));
+    if (r_.accuracy) {
+      ASSIGN_OR_RETURN(accuracy_, r_.accuracy(candidate));
+    }
     return r_.noise->Ratios(candidate, r_.noise->batches());
   }
 
@@ -316,7 +344,8 @@ class Search {
     for (size_t i = 0; i < items_.size(); ++i) {
       const UnitForm form = forms[items_[i].units[0]];
       if (form == UnitForm::kFloat || NoiseOf(items_[i], form).empty()) continue;
-      std::vector<UnitForm> choices = {UnitForm::kFloat};
+      std::vector<UnitForm> choices;
+      if (!items_[i].linear || kept_float_ < r_.most_float) choices.push_back(UnitForm::kFloat);
       if (form == UnitForm::kStatic && !items_[i].noise_dynamic.empty()) {
         choices.push_back(UnitForm::kDynamic);
       }
@@ -344,6 +373,7 @@ class Search {
     Item& item = items_[move.item];
     Apply(item, move.form);
     if (move.form != UnitForm::kFloat) return;
+    kept_float_ += item.linear ? 1 : 0;
     for (const size_t u : item.units) {
       const std::optional<double>& alone = result_.alone_db[u];
       result_.reasons[u] = absl::StrCat("in integers it alone leaves the outputs at ",
@@ -357,9 +387,9 @@ class Search {
     const double predicted_first = Worst(Predict(items_));
     // Far past the bound errors do not add up any more: the first guess is the sum itself.
     if (Worst(*whole) < 0.3 && predicted_first > 0) factor = Worst(*whole) / predicted_first;
-    for (int round = 0; round < kMostRounds && Worst(*whole) > allowed; ++round) {
-      Tell(0.7 + 0.25 * round / kMostRounds,
-           absl::StrCat("SQNR ", Db(WorstDb(*whole)), ", wanted ", Db(r_.min_sqnr_db)));
+    for (int round = 0; round < kMostRounds && !InBounds(*whole, allowed); ++round) {
+      Tell(0.7 + 0.25 * round / kMostRounds, Measured(*whole));
+      if (accuracy_) allowed = kTowardsAccuracy * Worst(*whole);
       bool moved = false;
       while (!moved || Worst(Predict(items_)) * factor > allowed) {
         const std::vector<Move> moves = Moves();
@@ -367,6 +397,8 @@ class Search {
         // The least time for the noise; what costs none goes first.
         const Move* best = &moves[0];
         const auto rank = [&](const Move& move) {
+          // Where layers are counted, each is to do the most.
+          if (r_.most_float != INT64_MAX) return move.gain;
           return move.gain / std::max(move.time, 0.0005 * float_time_);
         };
         for (const Move& move : moves) {
@@ -433,6 +465,8 @@ class Search {
   std::vector<Item> before_cheap_;
   std::vector<double> measured_;
   double float_time_ = 0;
+  int64_t kept_float_ = 0;          // layers, for their error
+  std::optional<double> accuracy_;  // of the candidate measured last
   SearchResult result_;
 };
 

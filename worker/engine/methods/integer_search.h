@@ -6,6 +6,7 @@
 //      sum of shares is small enough; the whole is then measured, and the sum scaled by what it was
 //      wrong by. Noise of many small errors adds up (they are uncorrelated), which makes the sum a
 //      fair guess; the measurement decides.
+// With an accuracy to keep instead, step 2 lowers the noise by 3 dB at a time until that is kept.
 //   3. Layers whose time hardly counts and whose noise does go back to float too.
 // Matrix products may take ranges of each run (dynamic) instead of ranges from calibration: that is
 // tried before float.
@@ -37,6 +38,12 @@ struct SearchRequest {
   bool prefer_speed = true;    // false: every layer that can, whatever it costs in time
   bool keep_in_bounds = true;  // false: whatever it costs in error
   double min_sqnr_db = 20;
+  // Instead of min_sqnr_db: the accuracy of a candidate, and the least that it must have.
+  std::function<absl::StatusOr<double>(const Model&)> accuracy;
+  double min_accuracy = 0;
+  // Most layers (by weight) that go back to float for their error; those that are no faster in
+  // integers do not count.
+  int64_t most_float = INT64_MAX;
   std::vector<bool> fixed_float;  // one a unit: stays float
   // The whole candidate, weights of float layers included; for measurements that decide.
   std::function<absl::StatusOr<Model>(const IntegerPlan&)> build;
@@ -51,8 +58,9 @@ struct SearchResult {
   std::vector<std::string> reasons;
   // One a unit: output noise of it alone in integers, in dB; absent where it was not measured.
   std::vector<std::optional<double>> alone_db;
-  double sqnr_db = 0;  // of the whole, measured
-  double speedup = 1;  // estimated, over the float model
+  double sqnr_db = 0;              // of the whole, measured
+  std::optional<double> accuracy;  // likewise, where it was asked for
+  double speedup = 1;              // estimated, over the float model
   std::vector<std::string> notes;
 };
 

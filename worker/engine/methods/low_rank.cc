@@ -57,7 +57,7 @@ class LowRank {
 
  private:
   absl::Status ApplyTo(const Weight& weight, uint64_t seed, LayerOutcome& outcome) {
-    MatrixView view;
+    WeightMatrix view;
     outcome.skipped_reason = ViewAsMatrix(weight, view);
     outcome.not_applicable = !outcome.skipped_reason.empty();
     if (outcome.not_applicable) return absl::OkStatus();
@@ -91,7 +91,7 @@ class LowRank {
     return Replace(weight, view, std::move(values), *std::move(factors), outcome);
   }
 
-  LowRankRequest Request(const MatrixView& view, int64_t useful, uint64_t seed) const {
+  LowRankRequest Request(const WeightMatrix& view, int64_t useful, uint64_t seed) const {
     LowRankRequest request;
     request.max_rank = useful;
     request.seed = seed;
@@ -118,7 +118,7 @@ class LowRank {
                         " save anything");
   }
 
-  absl::Status Replace(const Weight& weight, const MatrixView& view, std::vector<float> values,
+  absl::Status Replace(const Weight& weight, const WeightMatrix& view, std::vector<float> values,
                        LowRankFactors factors, LayerOutcome& outcome) {
     const int64_t r = factors.rank;
     std::vector<float> root(static_cast<size_t>(r));

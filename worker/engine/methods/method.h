@@ -57,6 +57,13 @@ struct StepOutcome {
   std::vector<std::string> notes;  // for the report: an opset lifted, a form chosen, ...
 };
 
+// A model's leading figure on labelled examples, a share in [0, 1].
+struct Accuracy {
+  std::string figure;  // its name in reports: "accuracy"
+  double value = 0;
+  int64_t examples = 0;
+};
+
 // What steps that train have beside what all have.
 struct TrainingContext {
   const DataSplit* train = nullptr;  // nullptr: no examples to train on
@@ -65,10 +72,12 @@ struct TrainingContext {
   std::string output;                // that labels speak of; "": the first of floats
   // Left by a prune_weights that prunes while the next step trains.
   std::optional<GradualPlan> gradual;
-  // As TrainHooks.
+  // As TrainHooks, for the step that trains next.
   std::function<bool()> checkpoint_due;
   std::function<absl::Status(std::string)> save_checkpoint;
+  std::function<absl::Status(std::string)> keep_final;
   std::string resume;
+  std::function<void(int64_t done, int64_t total)> resumed;
 };
 
 // Everything a step may touch. The engine owns it all.
@@ -89,6 +98,9 @@ struct StepContext {
   // Empty, or what a candidate's time is of the original's in a configured runtime; nullopt: it
   // cannot be told.
   std::function<absl::StatusOr<std::optional<double>>(const Model&)> runtime_ratio = nullptr;
+  // Empty, or the accuracy of a candidate on calibration examples that are held back and have
+  // labels: given to steps whose recipe says max_accuracy_drop.
+  std::function<absl::StatusOr<Accuracy>(const Model&)> accuracy = nullptr;
   // Empty, or why this weight is to be left alone beside what the step itself says; "": it is not.
   // For steps that other steps are made of.
   std::function<std::string(const Weight&)> veto = nullptr;

@@ -84,8 +84,8 @@ class Pruner {
     plan.global = Is("scope", "global");
     for (const size_t i : chosen_) {
       plan.constants.push_back(weights_[i].source_name);
-      ctx_.outcome.layers[i].scheme =
-          absl::StrCat(plan.global ? "" : Percent(plan.sparsity) + " ", "zeros by the training that follows");
+      ctx_.outcome.layers[i].scheme = absl::StrCat(plan.global ? "" : Percent(plan.sparsity) + " ",
+                                                   "zeros by the training that follows");
     }
     ctx_.training->gradual = std::move(plan);
     return absl::OkStatus();

@@ -13,6 +13,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/recipe/catalogue.h"
@@ -22,7 +23,9 @@
 #include "worker/engine/graph/clone.h"
 #include "worker/engine/graph/edit.h"
 #include "worker/engine/methods/bias_correction.h"
+#include "worker/engine/methods/float_between.h"
 #include "worker/engine/methods/integer_cost.h"
+#include "worker/engine/methods/integer_outcome.h"
 #include "worker/engine/methods/integer_planner.h"
 #include "worker/engine/methods/integer_search.h"
 #include "worker/engine/methods/layer_outcome.h"
@@ -41,7 +44,9 @@ namespace {
 constexpr int64_t kOpset = 13;            // DequantizeLinear along an axis
 constexpr int64_t kOpsetWith16Bits = 21;  // QuantizeLinear to 16 bits
 constexpr int64_t kMostNoiseExamples = 128;
-constexpr double kSmoothAlpha = 0.5;
+constexpr double kSmoothAlpha = 0.5;  // where none is given
+// SQNR that weights in 8 bits are to keep, tried in turn where the accuracy decides; 0: any.
+constexpr double kWeightDbForAccuracy[] = {0, 24, 32, 40, 60};
 constexpr double kSmoothWorthDb = 0.5;  // a Mul more for each input wants to be earned
 
 RangeMethod MethodByName(const std::string& name) {
@@ -75,7 +80,7 @@ class ActivationQuantizer {
       const std::vector<Weight> weights = FindWeights(ctx_.model);
       NoteUnmatchedTargets(ctx_, weights);
       for (const Weight& weight : weights) {
-        start_.push_back(NewOutcome(weight));
+        record_.start.push_back(NewOutcome(weight));
         start_data_[weight.name] = SourceTensor(weight).data.view().data();
       }
     }
@@ -95,7 +100,7 @@ class ActivationQuantizer {
     }
     if (ctx_.calibration == nullptr) return DynamicUnchecked();
     absl::Status seen = See(original_);
-    if (seen.ok() && GetString(ctx_.step, "smooth") == "auto") seen = TrySmoothing();
+    if (seen.ok()) seen = Smooth();
     if (absl::IsUnimplemented(seen) && mode_ != "static") {
       Note(
           absl::StrCat("only weights are quantized, since the engine cannot run the model on the "
@@ -110,6 +115,7 @@ class ActivationQuantizer {
           "weights are quantized; keep_float: none takes all layers unmeasured");
       return WeightsAlone("its error cannot be measured");
     }
+    RETURN_IF_ERROR(SetBounds());
     RETURN_IF_ERROR(ProtectWeights());
     RETURN_IF_ERROR(Choose());
     return Apply();
@@ -159,10 +165,12 @@ class ActivationQuantizer {
     bool any = false;
     for (size_t u = 0; u < units_.size(); ++u) {
       if (!units_[u].Linear() || StaysFloat(units_[u])) continue;
-      const bool product = units_[u].kind != UnitKind::kConv && units_[u].not_static.empty();
+      const bool lstm = units_[u].kind == UnitKind::kRecurrent;
+      const bool product = units_[u].not_dynamic.empty();
       if (mode_ != "dynamic" && planner_->WhyNotStatic(u).empty()) linear[u] = UnitForm::kStatic;
       if (mode_ != "static" && product) linear[u] = UnitForm::kDynamic;
-      any = any || (product && linear[u] != UnitForm::kFloat);
+      // Smoothing, which this is asked for, has nothing to do with LSTMs.
+      any = any || (product && !lstm && linear[u] != UnitForm::kFloat);
     }
     if (!any) return std::nullopt;
     const std::vector<bool> barred(units_.size(), false);
@@ -174,25 +182,30 @@ class ActivationQuantizer {
     return WorstDb(ratios);
   }
 
-  // Keeps what smoothing makes of the model where that is less noisy.
-  absl::Status TrySmoothing() {
-    ASSIGN_OR_RETURN(const std::optional<double> plain_db, AllIntegersDb());
-    if (!plain_db) return absl::OkStatus();
+  // As asked for: with a given alpha, or where it is less noisy.
+  absl::Status Smooth() {
+    const std::string smooth = GetString(ctx_.step, "smooth");
+    if (smooth == "off") return absl::OkStatus();
+    double alpha = 0;
+    const bool compare = !absl::SimpleAtod(smooth, &alpha);
+    if (compare) alpha = kSmoothAlpha;
+    std::optional<double> plain_db;
+    if (compare) {
+      ASSIGN_OR_RETURN(plain_db, AllIntegersDb());
+      if (!plain_db) return absl::OkStatus();
+    }
     std::map<std::string, std::vector<float>> largest;
     for (const auto& [value, channels] : seen_.channels) largest[value] = channels.largest;
     Model plain = CloneModel(ctx_.model);
     Collected seen = std::move(seen_);
     ASSIGN_OR_RETURN(const Smoothed smoothed,
-                     SmoothInputs(ctx_.model, weights_, units_, largest, kSmoothAlpha));
+                     SmoothInputs(ctx_.model, weights_, units_, largest, alpha));
     if (smoothed.inputs > 0) {
       FindUnits();
       RETURN_IF_ERROR(Calibrate());
       ASSIGN_OR_RETURN(const std::optional<double> smooth_db, AllIntegersDb());
-      if (smooth_db && *smooth_db > *plain_db + kSmoothWorthDb) {
-        Note(
-            absl::StrFormat("%d inputs of matrix products smoothed (%d of them without an "
-                            "operator of their own): %.1f dB instead of %.1f with all in integers",
-                            smoothed.inputs, smoothed.folded, *smooth_db, *plain_db));
+      if (!compare || (smooth_db && *smooth_db > *plain_db + kSmoothWorthDb)) {
+        NoteSmoothing(smoothed, alpha, plain_db, smooth_db);
         plain_ = std::move(plain);
         plain_seen_ = std::move(seen);
         return absl::OkStatus();
@@ -200,6 +213,17 @@ class ActivationQuantizer {
     }
     Restore(std::move(plain), std::move(seen));
     return absl::OkStatus();
+  }
+
+  void NoteSmoothing(const Smoothed& smoothed, double alpha, std::optional<double> plain_db,
+                     std::optional<double> smooth_db) {
+    std::string effect;
+    if (smooth_db) effect = absl::StrFormat(": %.1f dB with all in integers", *smooth_db);
+    if (plain_db) absl::StrAppendFormat(&effect, " instead of %.1f", *plain_db);
+    Note(
+        absl::StrFormat("%d inputs of matrix products smoothed with alpha %g (%d of them without "
+                        "an operator of their own)%s",
+                        smoothed.inputs, alpha, smoothed.folded, effect));
   }
 
   // The model before smoothing. Its units are the same, in the same order.
@@ -266,12 +290,50 @@ class ActivationQuantizer {
     return absl::OkStatus();
   }
 
+  // What the outputs must keep, and how many layers may stay float for it.
+  absl::Status SetBounds() {
+    min_sqnr_db_ = GetDouble(ctx_.step, "min_sqnr_db");
+    std::set<int> layers;
+    for (size_t u = 0; u < units_.size(); ++u) {
+      const bool can = planner_->WhyNotStatic(u).empty() || units_[u].not_dynamic.empty();
+      if (units_[u].Linear() && can && !StaysFloat(units_[u])) layers.insert(units_[u].weight);
+    }
+    if (IsGiven(ctx_.step, "max_float_layers")) {
+      most_float_ = GetInt(ctx_.step, "max_float_layers");
+    } else if (IsGiven(ctx_.step, "max_float_share")) {
+      most_float_ = static_cast<int64_t>(GetDouble(ctx_.step, "max_float_share") *
+                                         static_cast<double>(layers.size()));
+    }
+    if (!IsGiven(ctx_.step, "max_accuracy_drop")) return absl::OkStatus();
+    if (!ctx_.accuracy) {
+      return absl::InvalidArgumentError(
+          "max_accuracy_drop needs labelled calibration examples: give some with --data "
+          "calibration=FILE, or min_sqnr_db instead");
+    }
+    ASSIGN_OR_RETURN(before_, ctx_.accuracy(original_));
+    // An example more or less is no drop where the bound is a whole number of them.
+    constexpr double kRounding = 1e-9;
+    min_accuracy_ = before_.value - GetDouble(ctx_.step, "max_accuracy_drop") - kRounding;
+    return absl::OkStatus();
+  }
+
   // Weights that 8 bits alone would harm too much stay float throughout.
   absl::Status ProtectWeights() {
     if (!automatic_) return absl::OkStatus();
-    ASSIGN_OR_RETURN(
-        unsafe_weights_,
-        FindUnsafeWeights(ctx_, *noise_, GetDouble(ctx_.step, "min_sqnr_db") + kWeightMarginDb));
+    const auto find = [this](double min_sqnr_db) -> absl::Status {
+      ASSIGN_OR_RETURN(unsafe_weights_, FindUnsafeWeights(ctx_, *noise_, min_sqnr_db, most_float_));
+      return absl::OkStatus();
+    };
+    if (!min_accuracy_) return find(min_sqnr_db_ + kWeightMarginDb);
+    // How much noise the accuracy bears is not known: less and less, until it bears it.
+    for (const double db : kWeightDbForAccuracy) {
+      if (db > 0) RETURN_IF_ERROR(find(db));
+      IntegerPlan none;
+      none.forms.assign(units_.size(), UnitForm::kFloat);
+      ASSIGN_OR_RETURN(const Model model, Build(none, nullptr));
+      ASSIGN_OR_RETURN(const Accuracy accuracy, ctx_.accuracy(model));
+      if (accuracy.value >= *min_accuracy_) return absl::OkStatus();
+    }
     return absl::OkStatus();
   }
 
@@ -286,7 +348,18 @@ class ActivationQuantizer {
     request.allow_dynamic = mode_ != "static" && opset_reason_.empty() && options_.range.bits == 8;
     request.prefer_speed = automatic_;
     request.keep_in_bounds = automatic_;
-    request.min_sqnr_db = GetDouble(ctx_.step, "min_sqnr_db");
+    request.min_sqnr_db = min_sqnr_db_;
+    if (min_accuracy_) {
+      request.min_accuracy = *min_accuracy_;
+      request.accuracy = [this](const Model& candidate) -> absl::StatusOr<double> {
+        ASSIGN_OR_RETURN(const Accuracy accuracy, ctx_.accuracy(candidate));
+        return accuracy.value;
+      };
+    }
+    if (most_float_ != INT64_MAX) {
+      request.most_float =
+          std::max<int64_t>(0, most_float_ - static_cast<int64_t>(unsafe_weights_.size()));
+    }
     request.parallel = &ctx_.parallel;
     request.cancelled = ctx_.cancelled;
     request.progress = [this](double fraction, const std::string& message) {
@@ -301,13 +374,21 @@ class ActivationQuantizer {
 
   bool StaysFloat(const IntegerUnit& unit) const {
     if (unit.weight < 0) return Matches(unit, keep_float_);
-    const Weight& weight = weights_[static_cast<size_t>(unit.weight)];
-    return !ReasonToSkip(weight, ctx_.step).empty() || Matches(unit, keep_float_) ||
-           unsafe_weights_.count(weight.name) != 0;
+    for (const int index : {unit.weight, unit.recurrent_weight}) {
+      if (index < 0) continue;
+      const Weight& weight = weights_[static_cast<size_t>(index)];
+      if (!ReasonToSkip(weight, ctx_.step).empty() || unsafe_weights_.count(weight.name) != 0) {
+        return true;
+      }
+    }
+    return Matches(unit, keep_float_);
   }
   bool Matches(const IntegerUnit& unit, const std::vector<std::string>& globs) const {
     if (globs.empty()) return false;
-    if (unit.weight >= 0) return Selected(weights_[static_cast<size_t>(unit.weight)], globs, {});
+    for (const int index : {unit.weight, unit.recurrent_weight}) {
+      if (index >= 0 && Selected(weights_[static_cast<size_t>(index)], globs, {})) return true;
+    }
+    if (unit.weight >= 0) return false;
     return std::any_of(globs.begin(), globs.end(),
                        [&](const std::string& glob) { return GlobMatch(glob, unit.name); });
   }
@@ -323,7 +404,7 @@ class ActivationQuantizer {
     ASSIGN_OR_RETURN(std::vector<EmittedWeight> emitted,
                      EmitIntegers(model, units_, plan, ctx_.parallel));
     RemoveUnusedConstants(model);
-    if (outcome != nullptr) emitted_ = std::move(emitted);
+    if (outcome != nullptr) record_.emitted = std::move(emitted);
     return StoreWeightsIn8Bits(ctx_, model, unsafe_weights_, outcome);
   }
 
@@ -339,7 +420,8 @@ class ActivationQuantizer {
       ASSIGN_OR_RETURN(const Model corrected, Build(plan, nullptr));
       ASSIGN_OR_RETURN(const std::vector<double> ratios,
                        noise_->Ratios(corrected, noise_->batches()));
-      if (WorstDb(ratios) > sqnr_db) {
+      ASSIGN_OR_RETURN(const bool accurate, AccurateAs(corrected, chosen_.accuracy));
+      if (WorstDb(ratios) > sqnr_db && accurate) {
         sqnr_db = WorstDb(ratios);
         Note("biases corrected for the mean error of rounded weights");
       } else {
@@ -358,7 +440,10 @@ class ActivationQuantizer {
         any = false;
       }
     }
+    const std::string between = FloatBetween(ctx_.model, units_, plan.forms);
+    if (!between.empty()) Note(absl::StrCat("float beside integer layers: ", between));
     RETURN_IF_ERROR(Rewrite(ctx_.model, plan, &ctx_.outcome));
+    RETURN_IF_ERROR(NoteAccuracy());
     if (any) {
       Note(
           absl::StrFormat("outputs at %.1f dB SQNR on held-back examples; about %.2f times as "
@@ -369,6 +454,25 @@ class ActivationQuantizer {
           "Runtime's, which --ort-library measures");
     }
     Report();
+    return absl::OkStatus();
+  }
+
+  // Whether a candidate is within the tolerance, or as accurate as what would be returned else.
+  absl::StatusOr<bool> AccurateAs(const Model& candidate, std::optional<double> other) const {
+    if (!min_accuracy_ || !other) return true;
+    ASSIGN_OR_RETURN(const Accuracy accuracy, ctx_.accuracy(candidate));
+    return accuracy.value >= std::min(*min_accuracy_, *other);
+  }
+
+  absl::Status NoteAccuracy() {
+    if (!min_accuracy_) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const Accuracy after, ctx_.accuracy(ctx_.model));
+    Note(
+        absl::StrFormat("%s %.2f %% before and %.2f %% after on %d labelled calibration examples "
+                        "that are held back (max_accuracy_drop: %g)%s",
+                        before_.figure, 100 * before_.value, 100 * after.value, after.examples,
+                        GetDouble(ctx_.step, "max_accuracy_drop"),
+                        after.value >= *min_accuracy_ ? "" : ": more than may be lost"));
     return absl::OkStatus();
   }
 
@@ -385,7 +489,7 @@ class ActivationQuantizer {
     return faster;
   }
 
-  // Data-free: every matrix product, nothing measured.
+  // Data-free: every matrix product, and LSTMs that gain, nothing measured.
   absl::Status DynamicUnchecked() {
     Note("no calibration data were given (--data FILE): the error was not measured");
     IntegerPlan plan;
@@ -394,20 +498,27 @@ class ActivationQuantizer {
     chosen_.alone_db.assign(units_.size(), std::nullopt);
     for (size_t u = 0; u < units_.size(); ++u) {
       const IntegerUnit& unit = units_[u];
-      const bool product = unit.kind == UnitKind::kGemm || unit.kind == UnitKind::kMatMul;
-      const bool taken =
-          product && unit.not_static.empty() && !StaysFloat(unit) && opset_reason_.empty();
-      plan.forms.push_back(taken ? UnitForm::kDynamic : UnitForm::kFloat);
-      if (!taken) {
-        chosen_.reasons[u] = !unit.not_static.empty() ? unit.not_static
-                             : !product               ? "dynamic ranges make convolutions slower"
-                                                      : "left float as asked";
+      std::string& reason = chosen_.reasons[u];
+      if (!unit.not_dynamic.empty()) {
+        reason = unit.not_dynamic;
+      } else if (StaysFloat(unit)) {
+        reason = "left float as asked";
+      } else if (!opset_reason_.empty()) {
+        reason = opset_reason_;
+      } else if (unit.kind == UnitKind::kRecurrent && !Gains(unit)) {
+        reason = "float is as fast here";
       }
+      plan.forms.push_back(reason.empty() ? UnitForm::kDynamic : UnitForm::kFloat);
     }
     chosen_.forms = plan.forms;
     RETURN_IF_ERROR(Rewrite(ctx_.model, plan, &ctx_.outcome));
     Report();
     return absl::OkStatus();
+  }
+
+  bool Gains(const IntegerUnit& lstm) const {
+    return LstmGains(LstmMacsAStep(weights_[static_cast<size_t>(lstm.weight)],
+                                   weights_[static_cast<size_t>(lstm.recurrent_weight)]));
   }
 
   absl::Status WeightsAlone(const std::string& why) {
@@ -421,54 +532,9 @@ class ActivationQuantizer {
     return absl::OkStatus();
   }
 
-  // The outcomes of the 8-bit step, with what became of integer layers put in.
   void Report() {
-    std::map<std::string, LayerOutcome> made;
-    std::map<std::string, const LayerOutcome*> start;
-    for (const LayerOutcome& outcome : start_) start[outcome.name] = &outcome;
-    for (const EmittedWeight& emitted : emitted_) {
-      const IntegerUnit& unit = units_[emitted.unit];
-      LayerOutcome outcome;
-      outcome.name = unit.name;
-      const auto before = start.find(unit.name);
-      if (before != start.end()) outcome = *before->second;
-      const bool is_static = chosen_.forms[emitted.unit] == UnitForm::kStatic;
-      outcome.scheme = absl::StrCat(
-          "int8 arithmetic, ", is_static ? "static" : "dynamic", " ",
-          is_static ? absl::StrCat(options_.range.bits, "-bit") : "8-bit", " activations, weights ",
-          options_.weights.per_channel ? "per channel" : "per tensor",
-          emitted.repaired_channels > 0
-              ? absl::StrCat(", ", emitted.repaired_channels, " channels made safe for AVX2")
-              : "");
-      outcome.bits = 8;
-      outcome.bytes_after = emitted.bytes;
-      outcome.skipped_reason.clear();
-      outcome.not_applicable = false;
-      SetError(outcome, emitted.squared_error, emitted.squared_norm);
-      made[unit.name] = std::move(outcome);
-    }
-    std::map<std::string, std::string> reasons;
-    for (size_t u = 0; u < units_.size(); ++u) {
-      if (units_[u].Linear()) reasons[units_[u].name] = chosen_.reasons[u];
-    }
-    std::vector<LayerOutcome> layers;
-    std::map<std::string, LayerOutcome> stored;
-    for (LayerOutcome& layer : ctx_.outcome.layers) stored[layer.name] = std::move(layer);
-    for (const LayerOutcome& first : start_) {
-      const auto integer = made.find(first.name);
-      if (integer != made.end()) {
-        layers.push_back(std::move(integer->second));
-        continue;
-      }
-      const auto found = stored.find(first.name);
-      LayerOutcome layer = found != stored.end() ? std::move(found->second) : first;
-      const auto reason = reasons.find(first.name);
-      if (layer.skipped_reason.empty() && reason != reasons.end() && !reason->second.empty()) {
-        absl::StrAppend(&layer.scheme, ", arithmetic in float: ", reason->second);
-      }
-      layers.push_back(std::move(layer));
-    }
-    ctx_.outcome.layers = std::move(layers);
+    record_.stored = std::move(ctx_.outcome.layers);
+    ctx_.outcome.layers = IntegerOutcomes(record_, units_, chosen_, options_);
     MarkRescaled();
   }
 
@@ -480,7 +546,7 @@ class ActivationQuantizer {
   std::vector<std::string> keep_float_;
   std::string opset_reason_;
   Model original_;
-  std::vector<LayerOutcome> start_;                // every layer, before anything was done
+  IntegerRecord record_;
   std::map<std::string, const char*> start_data_;  // of original_'s weights
   std::set<std::string> rescaled_;                 // layers whose weights are others since
   std::optional<Model> plain_;                     // before smoothing, where that was kept
@@ -491,9 +557,12 @@ class ActivationQuantizer {
   std::optional<OutputNoise> noise_;
   std::optional<IntegerCost> cost_;
   std::optional<IntegerPlanner> planner_;
+  double min_sqnr_db_ = 0;
+  std::optional<double> min_accuracy_;  // instead of min_sqnr_db_
+  Accuracy before_;
+  int64_t most_float_ = INT64_MAX;        // layers, for their error
   std::set<std::string> unsafe_weights_;  // by name
   SearchResult chosen_;
-  std::vector<EmittedWeight> emitted_;
 };
 
 }  // namespace

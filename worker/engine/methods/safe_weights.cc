@@ -40,6 +40,7 @@ absl::Status Store(const StepContext& ctx, Model& model, const Veto& veto, Paral
                     outcome == nullptr ? unused : *outcome,
                     nullptr,
                     nullptr,
+                    nullptr,
                     veto,
                     /*decode_small_tables=*/true};
   RETURN_IF_ERROR(ApplyQuantizeWeights(inner));
@@ -61,7 +62,7 @@ absl::Status StoreWeightsIn8Bits(const StepContext& ctx, Model& model,
 
 absl::StatusOr<std::set<std::string>> FindUnsafeWeights(const StepContext& ctx,
                                                         const OutputNoise& noise,
-                                                        double min_sqnr_db) {
+                                                        double min_sqnr_db, int64_t most) {
   std::set<std::string> kept;
   const double allowed = std::pow(10.0, -min_sqnr_db / 10);
   const auto measure = [&]() -> absl::StatusOr<double> {
@@ -71,7 +72,7 @@ absl::StatusOr<std::set<std::string>> FindUnsafeWeights(const StepContext& ctx,
     return Worst(ratios);
   };
   ASSIGN_OR_RETURN(double whole, measure());
-  if (whole <= allowed) return kept;
+  if (whole <= allowed || most <= 0) return kept;
 
   struct Share {
     std::string name;
@@ -112,12 +113,13 @@ absl::StatusOr<std::set<std::string>> FindUnsafeWeights(const StepContext& ctx,
   for (const Share& share : shares) left += share.noise;
   size_t next = 0;
   double factor = whole < 0.3 && left > 0 ? whole / left : 1;
-  for (int round = 0; round < kMostRounds && whole > allowed && next < shares.size(); ++round) {
+  const size_t end = std::min(shares.size(), static_cast<size_t>(most));
+  for (int round = 0; round < kMostRounds && whole > allowed && next < end; ++round) {
     do {
       kept.insert(shares[next].name);
       left -= shares[next].noise;
       ++next;
-    } while (next < shares.size() && left * factor > allowed);
+    } while (next < end && left * factor > allowed);
     ASSIGN_OR_RETURN(whole, measure());
     if (left > 0) factor = std::max(factor, whole / left);
   }

@@ -2,6 +2,7 @@
 #ifndef LATHE_WORKER_ENGINE_METHODS_SAFE_WEIGHTS_H_
 #define LATHE_WORKER_ENGINE_METHODS_SAFE_WEIGHTS_H_
 
+#include <cstdint>
 #include <set>
 #include <string>
 
@@ -21,11 +22,12 @@ inline constexpr double kWeightMarginDb = 4.0;
 absl::Status StoreWeightsIn8Bits(const StepContext& ctx, Model& model,
                                  const std::set<std::string>& kept_float, StepOutcome* outcome);
 
-// The fewest weights, worst first, that must stay float for the outputs of ctx.model with all
-// others in 8 bits to keep `min_sqnr_db`. Errors: those of building and running candidates.
+// The fewest weights, worst first and `most` at most, that must stay float for the outputs of
+// ctx.model with all others in 8 bits to keep `min_sqnr_db`. Errors: those of building and running
+// candidates.
 absl::StatusOr<std::set<std::string>> FindUnsafeWeights(const StepContext& ctx,
                                                         const OutputNoise& noise,
-                                                        double min_sqnr_db);
+                                                        double min_sqnr_db, int64_t most);
 
 }  // namespace lathe::engine
 

@@ -14,6 +14,7 @@
 #include "common/status_macros.h"
 #include "worker/engine/graph/edit.h"
 #include "worker/engine/graph/layers.h"
+#include "worker/engine/passes/lstm_weight.h"
 
 namespace lathe::engine {
 namespace {
@@ -187,8 +188,8 @@ class Emitter {
   }
 
   void Report(size_t u, const Stored& stored, int64_t bias_bytes) {
-    emitted_.push_back(
-        {u, stored.bytes + bias_bytes, stored.squared_error, stored.squared_norm, stored.repaired});
+    emitted_.push_back({u, /*recurrent=*/false, stored.bytes + bias_bytes, stored.squared_error,
+                        stored.squared_norm, stored.repaired});
   }
 
   absl::Status Static(size_t u) {
@@ -299,8 +300,51 @@ class Emitter {
     return made;
   }
 
+  // The node keeps its place, its outputs and what else it reads.
+  absl::Status Lstm(size_t u) {
+    const IntegerUnit& unit = units_[u];
+    Node& node = *ProducerOf(unit);
+    std::vector<std::string> inputs = node.inputs;
+    inputs.resize(12);
+    int64_t hidden = 0;
+    for (const bool recurrent : {false, true}) {
+      const int index = recurrent ? unit.recurrent_weight : unit.weight;
+      const Weight& weight = weights_[static_cast<size_t>(index)];
+      const WeightUse& use = weight.uses[0];
+      ASSIGN_OR_RETURN(std::vector<float> values, ReadWeight(weight));
+      if (!use.permutation.empty()) values = Permuted(values, weight.dims, use.permutation);
+      const Shape turned = {use.dims[0], use.dims[2], use.dims[1]};
+      values = Permuted(values, use.dims, {0, 2, 1});
+      const LstmWeight stored = RoundLstmWeight(values, turned, plan_.weights, parallel_);
+      const std::string& stem = weight.source_name;
+      const size_t scale = recurrent ? 10 : 8;
+      inputs[recurrent ? 2 : 1] =
+          Put(*Tensor::Make(names_.Fresh(stem + "_q"), DType::kInt8, turned, stored.integers));
+      inputs[scale] =
+          Put(Tensor::FromFloats(names_.Fresh(stem + "_scale"), stored.set_dims, stored.scales));
+      inputs[scale + 1] = Put(Vector(names_.Fresh(stem + "_zero_point"), DType::kInt8,
+                                     stored.set_dims, std::vector<int8_t>(stored.scales.size())));
+      hidden = turned[2] / 4;
+      emitted_.push_back({u, recurrent,
+                          static_cast<int64_t>(values.size() + stored.scales.size() * 5),
+                          stored.squared_error, stored.squared_norm, stored.repaired_channels});
+    }
+    node.inputs = std::move(inputs);
+    node.op_type = "DynamicQuantizeLSTM";
+    node.domain = "com.microsoft";
+    node.SetInt("hidden_size", hidden);
+    node.attributes.erase(
+        std::remove_if(node.attributes.begin(), node.attributes.end(),
+                       [](const Attribute& attribute) { return attribute.name == "layout"; }),
+        node.attributes.end());
+    node.provenance = {unit.name, kMethod};
+    model_.opset_imports.emplace("com.microsoft", 1);
+    return absl::OkStatus();
+  }
+
   absl::Status Dynamic(size_t u) {
     const IntegerUnit& unit = units_[u];
+    if (unit.kind == UnitKind::kRecurrent) return Lstm(u);
     Node* node = ProducerOf(unit);
     const int axis = AxisOf(unit);
     ASSIGN_OR_RETURN(const Stored* stored, Store(u, axis, {}));

@@ -9,6 +9,9 @@
 //   dynamic   before: y = MatMul(x, W)
 //             after:  q, s, z = DynamicQuantizeLinear(x)
 //                     y = Mul(Cast(MatMulInteger(q, Wq, z, 0)), Mul(s, s_w))
+//             before: y = LSTM(x, W, R, b, ...)
+//             after:  y = com.microsoft.DynamicQuantizeLSTM(x, Wq, Rq, b, ..., s_w, 0, s_r, 0),
+//                     Wq and Rq transposed: [directions, I or H, 4 H]
 //
 // The graph keeps its inputs and outputs. Values that keep their names keep their meaning.
 #ifndef LATHE_WORKER_ENGINE_PASSES_EMIT_INTEGERS_H_
@@ -25,10 +28,11 @@
 
 namespace lathe::engine {
 
-// What became of the weight of a linear unit.
+// What became of a weight of a linear unit.
 struct EmittedWeight {
   size_t unit = 0;
-  int64_t bytes = 0;  // integers, scales and bias
+  bool recurrent = false;  // the unit's recurrent_weight
+  int64_t bytes = 0;       // integers, scales and bias
   double squared_error = 0;
   double squared_norm = 0;
   int64_t repaired_channels = 0;

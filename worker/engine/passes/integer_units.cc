@@ -105,13 +105,16 @@ class Finder {
     return unit;
   }
 
+  const WeightUse& UseBy(const Node& node, int index) const {
+    const std::vector<WeightUse>& uses = weights_[static_cast<size_t>(index)].uses;
+    return *std::find_if(uses.begin(), uses.end(),
+                         [&node](const WeightUse& use) { return use.node == &node; });
+  }
+
   std::optional<IntegerUnit> Linear(Node& node, const std::vector<int>& indices) {
     const int index = indices[0];
     const Weight& weight = weights_[static_cast<size_t>(index)];
-    const WeightUse* use = nullptr;
-    for (const WeightUse& candidate : weight.uses) {
-      if (candidate.node == &node) use = &candidate;
-    }
+    const WeightUse* use = &UseBy(node, index);
     UnitKind kind = UnitKind::kConv;
     switch (use->role) {
       case WeightRole::kConv:
@@ -122,6 +125,11 @@ class Finder {
       case WeightRole::kMatMulRight:
         kind = UnitKind::kMatMul;
         break;
+      case WeightRole::kConvTranspose:
+        return NeverInIntegers(node, index);
+      case WeightRole::kRnnInput:
+      case WeightRole::kRnnRecurrent:
+        return Recurrent(node, indices);
       default:
         return std::nullopt;
     }
@@ -138,7 +146,65 @@ class Finder {
     if (kind == UnitKind::kMatMul) TakeBiasAdd(*use, &unit);
     Absorb(&unit);
     CheckResults(&unit);
+    unit.not_dynamic =
+        kind == UnitKind::kConv ? "ranges of each run make convolutions slower" : unit.not_static;
     return unit;
+  }
+
+  // Its kernel takes floats: the weights would be decoded, and the integers around it turned to
+  // floats and back.
+  IntegerUnit NeverInIntegers(const Node& node, int index) const {
+    IntegerUnit unit = Start(node, UnitKind::kConv);
+    unit.name = weights_[static_cast<size_t>(index)].name;
+    unit.weight = index;
+    unit.inputs = {node.inputs[0]};
+    unit.not_static = unit.not_dynamic =
+        absl::StrCat("ONNX Runtime computes ", node.op_type, " in floats alone");
+    return unit;
+  }
+
+  std::optional<IntegerUnit> Recurrent(const Node& node, const std::vector<int>& indices) const {
+    int w = -1;
+    int r = -1;
+    for (const int index : indices) {
+      (UseBy(node, index).role == WeightRole::kRnnInput ? w : r) = index;
+    }
+    if (node.inputs[0].empty()) return std::nullopt;
+    IntegerUnit unit = Start(node, UnitKind::kRecurrent);
+    const int first = w >= 0 ? w : r;
+    unit.name = weights_[static_cast<size_t>(first)].name;
+    unit.weight = first;
+    unit.inputs = {node.inputs[0]};
+    unit.results.clear();
+    for (const std::string& output : node.outputs) {
+      if (!output.empty()) unit.results.push_back(output);
+    }
+    if (unit.results.empty()) return std::nullopt;
+    unit.node_output = unit.results[0];
+    if (w >= 0 && r >= 0) {
+      unit.recurrent_weight = r;
+      unit.recurrent_name = weights_[static_cast<size_t>(r)].name;
+    }
+    if (node.op_type != "LSTM") {
+      unit.not_static = unit.not_dynamic =
+          absl::StrCat("ONNX Runtime computes ", node.op_type, " in floats alone");
+      return unit;
+    }
+    unit.not_static = "the range of an LSTM's state is that of each step";
+    unit.not_dynamic = WhyNotLstm(node, unit);
+    return unit;
+  }
+
+  std::string WhyNotLstm(const Node& node, const IntegerUnit& unit) const {
+    if (unit.recurrent_weight < 0) return "one of its weights is no constant";
+    if (node.IntAttribute("layout", 0) != 0) return "its batch comes first";
+    for (const int index : {unit.weight, unit.recurrent_weight}) {
+      const Weight& weight = weights_[static_cast<size_t>(index)];
+      if (!weight.blocked_reason.empty()) return weight.blocked_reason;
+      if (weight.dtype != DType::kFloat) return "its weights are not float32";
+      if (weight.uses.size() != 1) return "its weights are shared";
+    }
+    return "";
   }
 
   std::string WhyNot(const Node& node, const Weight& weight, const WeightUse& use,

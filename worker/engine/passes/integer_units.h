@@ -18,6 +18,7 @@ enum class UnitKind {
   kConv,         // weights int8 along axis 0, bias int32, result always integers
   kGemm,         // likewise; the result may stay float
   kMatMul,       // weights on the right
+  kRecurrent,    // an LSTM with its two weights; the state's range is that of each step
   kElementwise,  // integers in and out, each with a range of its own
   kMove,         // integers in and out, with one range: values are moved or chosen, not computed
 };
@@ -28,7 +29,9 @@ struct IntegerUnit {
   UnitKind kind = UnitKind::kConv;
   std::string node_output;           // the node's first output: finds it again in a copy
   std::vector<std::string> inputs;   // float32 activations that it reads
-  int weight = -1;                   // kConv, kGemm, kMatMul: index among FindWeights(model)
+  int weight = -1;                   // of linear ones: index among FindWeights(model)
+  int recurrent_weight = -1;         // kRecurrent: likewise, of R
+  std::string recurrent_name;        // and its name
   bool depthwise = false;            // kConv: one input channel a group
   std::string bias;                  // a constant; "" where there is none
   std::string bias_add;              // kMatMul: output of the Add that adds `bias`; "" where none
@@ -39,15 +42,19 @@ struct IntegerUnit {
   bool unit_interval = false;
   // Non-empty: why it cannot be had in integers with ranges from calibration.
   std::string not_static;
+  // Non-empty: why it cannot be had in integers with ranges of each run. "" for linear ones alone.
+  std::string not_dynamic = "only products take ranges of each run";
 
   bool Linear() const {
-    return kind == UnitKind::kConv || kind == UnitKind::kGemm || kind == UnitKind::kMatMul;
+    return kind == UnitKind::kConv || kind == UnitKind::kGemm || kind == UnitKind::kMatMul ||
+           kind == UnitKind::kRecurrent;
   }
   const std::string& result() const { return results[0]; }
 };
 
 // The units of the main graph, in its order. `weights`: FindWeights(model). Every weighted Conv,
-// Gemm and MatMul of the main graph has a unit, with not_static saying why where it cannot be had.
+// Gemm, MatMul and LSTM of the main graph has a unit, with not_static and not_dynamic saying why
+// where it cannot be had; so have ConvTranspose, GRU and RNN, which never can.
 std::vector<IntegerUnit> FindIntegerUnits(const Model& model, const std::vector<Weight>& weights);
 
 }  // namespace lathe::engine

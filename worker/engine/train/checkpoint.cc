@@ -21,7 +21,8 @@ void PutWord(std::string* out, uint64_t word) {
 
 uint64_t GetWord(absl::string_view bytes) {
   uint64_t word = 0;
-  for (int i = 0; i < 8; ++i) word |= static_cast<uint64_t>(static_cast<uint8_t>(bytes[i])) << (8 * i);
+  for (int i = 0; i < 8; ++i)
+    word |= static_cast<uint64_t>(static_cast<uint8_t>(bytes[i])) << (8 * i);
   return word;
 }
 

@@ -34,8 +34,8 @@ absl::Status CtcLoss(const Value& scores, std::span<const int64_t> labels, int64
   const int64_t batch = scores.dims[frames_first ? 1 : 0];
   const int64_t classes = scores.dims[2];
   if (batch < size || classes < 2) {
-    return absl::InvalidArgumentError(absl::StrCat(size, " texts do not fit scores of ",
-                                                   Describe(scores)));
+    return absl::InvalidArgumentError(
+        absl::StrCat(size, " texts do not fit scores of ", Describe(scores)));
   }
   if (blank < 0) blank = classes - 1;
   const float* z = scores.As<float>().data();
@@ -46,8 +46,9 @@ absl::Status CtcLoss(const Value& scores, std::span<const int64_t> labels, int64
       const int64_t label = labels[n * most + i];
       if (label < 0) break;
       if (label >= classes || label == blank) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "symbol ", label, " of example ", n, " is not among ", classes, " classes without the blank ", blank));
+        return absl::InvalidArgumentError(absl::StrCat("symbol ", label, " of example ", n,
+                                                       " is not among ", classes,
+                                                       " classes without the blank ", blank));
       }
       path.push_back(label);
       path.push_back(blank);
@@ -57,9 +58,11 @@ absl::Status CtcLoss(const Value& scores, std::span<const int64_t> labels, int64
     };
     for (int64_t t = 0; t < frames; ++t) {
       double peak = kNever;
-      for (int64_t c = 0; c < classes; ++c) peak = std::max(peak, static_cast<double>(z[at(t) + c]));
+      for (int64_t c = 0; c < classes; ++c)
+        peak = std::max(peak, static_cast<double>(z[at(t) + c]));
       double sum = 0;
-      for (int64_t c = 0; c < classes; ++c) sum += std::exp(static_cast<double>(z[at(t) + c]) - peak);
+      for (int64_t c = 0; c < classes; ++c)
+        sum += std::exp(static_cast<double>(z[at(t) + c]) - peak);
       for (int64_t c = 0; c < classes; ++c) {
         log_p[t * classes + c] = static_cast<double>(z[at(t) + c]) - peak - std::log(sum);
       }
@@ -109,8 +112,7 @@ absl::Status CtcLoss(const Value& scores, std::span<const int64_t> labels, int64
       }
       for (int64_t c = 0; c < classes; ++c) {
         const double here = seen[c] == kNever ? 0 : std::exp(seen[c] - total);
-        grad[at(t) + c] =
-            static_cast<float>(weight * (std::exp(log_p[t * classes + c]) - here));
+        grad[at(t) + c] = static_cast<float>(weight * (std::exp(log_p[t * classes + c]) - here));
       }
     }
   }

@@ -1,5 +1,5 @@
-// Connectionist temporal classification (Graves, Fernandez, Gomez and Schmidhuber 2006, "Connectionist
-// Temporal Classification", section 4).
+// Connectionist temporal classification (Graves, Fernandez, Gomez and Schmidhuber 2006,
+// "Connectionist Temporal Classification", section 4).
 #ifndef LATHE_WORKER_ENGINE_TRAIN_CTC_H_
 #define LATHE_WORKER_ENGINE_TRAIN_CTC_H_
 

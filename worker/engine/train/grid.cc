@@ -56,8 +56,7 @@ void ProjectBackward(const Grid& grid, std::span<const float> w, std::span<float
     const int64_t zero = grid.ZeroOf(static_cast<int32_t>(set));
     const int64_t most = std::max<int64_t>({1, grid.hi - zero, zero - grid.lo});
     const double n = static_cast<double>(std::max<int64_t>(1, counts[set]));
-    scale_grad[set] =
-        static_cast<float>(sums[set] / std::sqrt(n * static_cast<double>(most)));
+    scale_grad[set] = static_cast<float>(sums[set] / std::sqrt(n * static_cast<double>(most)));
   }
 }
 

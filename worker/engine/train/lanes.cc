@@ -19,8 +19,8 @@ bool TeacherCache::Find(const MicroBatch& batch, std::vector<Value>* outputs) co
   }
   outputs->clear();
   for (const Output& output : outputs_) {
-    auto data = std::make_shared<std::string>(
-        static_cast<size_t>(batch.rows * output.row_bytes), '\0');
+    auto data =
+        std::make_shared<std::string>(static_cast<size_t>(batch.rows * output.row_bytes), '\0');
     for (int64_t i = 0; i < batch.rows; ++i) {
       const int64_t example = batch.examples[static_cast<size_t>(std::min(i, batch.size - 1))];
       std::memcpy(data->data() + i * output.row_bytes,
@@ -122,15 +122,15 @@ absl::Status Lanes::RunOne(const MicroBatch& batch, const LossCounts& total,
     inputs[trainable_.parameters()[i].input] = forward[i];
   }
   for (const Trainable::Statistic& statistic : trainable_.statistics()) {
-    inputs[statistic.input] =
-        Value::Borrow(DType::kFloat, statistic.dims, statistic.values.data());
+    inputs[statistic.input] = Value::Borrow(DType::kFloat, statistic.dims, statistic.values.data());
   }
   ASSIGN_OR_RETURN(lane->outputs, lane->tape->Forward(inputs));
   const size_t real = lane->outputs.size() - trainable_.statistics().size();
   const std::span<const Value> scores(lane->outputs.data(), real);
   const auto make = [lane](Shape dims) { return lane->tape->NewValue(std::move(dims)); };
   std::vector<Value> grads;
-  ASSIGN_OR_RETURN(LossResult loss, ComputeLoss(loss_, targets, total, scores, output_, make, &grads));
+  ASSIGN_OR_RETURN(LossResult loss,
+                   ComputeLoss(loss_, targets, total, scores, output_, make, &grads));
   if (batch.mixed_labels) {
     targets.labels = &*batch.mixed_labels;
     std::vector<Value> other;

@@ -55,14 +55,15 @@ absl::StatusOr<Scores> ReadScores(const Value& output, const Shape* labels) {
           Dims(output.dims), ": expected one label for each position, the classes last or second"));
     }
   } else if (labels != nullptr && Count(dims, 2, dims.size()) != 1) {
-    return absl::InvalidArgumentError(absl::StrCat("one label an example does not fit scores of shape ",
-                                                   Dims(output.dims)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("one label an example does not fit scores of shape ", Dims(output.dims)));
   }
   Scores scores;
   scores.outer = Count(dims, 0, axis);
   scores.classes = dims[axis];
   scores.inner = Count(dims, axis + 1, dims.size());
-  scores.positions_an_example = std::max<int64_t>(1, scores.outer / std::max<int64_t>(1, dims[0])) * scores.inner;
+  scores.positions_an_example =
+      std::max<int64_t>(1, scores.outer / std::max<int64_t>(1, dims[0])) * scores.inner;
   return scores;
 }
 
@@ -158,9 +159,9 @@ absl::Status Computation::Mse() {
   }
   const int64_t row = y.size() / std::max<int64_t>(1, y.dims.empty() ? 1 : y.dims[0]);
   if (targets_.labels->size() != row * targets_.size) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("targets of shape ", Dims(targets_.labels->dims),
-                     " do not fit an output of shape ", Dims(y.dims)));
+    return absl::InvalidArgumentError(absl::StrCat("targets of shape ", Dims(targets_.labels->dims),
+                                                   " do not fit an output of shape ",
+                                                   Dims(y.dims)));
   }
   const Value labels = Value::FromTensor(*targets_.labels);
   const float* t = labels.As<float>().data();
@@ -206,12 +207,13 @@ absl::Status Computation::Feature() {
     energy = energy / static_cast<double>(live * row) + 1e-12;
     ASSIGN_OR_RETURN(const std::span<float> g, Grad(o));
     for (int64_t n = 0; n < live; ++n) {
-      const double part = by_example ? WeightOf(n)
-                                     : static_cast<double>(targets_.size) / static_cast<double>(live);
-      const double share = part / (total_.examples * static_cast<double>(row) * energy *
-                                   static_cast<double>(count));
+      const double part =
+          by_example ? WeightOf(n) : static_cast<double>(targets_.size) / static_cast<double>(live);
+      const double share =
+          part / (total_.examples * static_cast<double>(row) * energy * static_cast<double>(count));
       for (int64_t i = n * row; i < (n + 1) * row; ++i) {
-        const double d = static_cast<double>(y.As<float>()[i]) - static_cast<double>(t.As<float>()[i]);
+        const double d =
+            static_cast<double>(y.As<float>()[i]) - static_cast<double>(t.As<float>()[i]);
         result_.loss += share * d * d;
         g[i] = static_cast<float>(2 * share * d);
       }
@@ -230,8 +232,9 @@ absl::Status Computation::Ctc() {
   }
   ASSIGN_OR_RETURN(const std::span<float> g, Grad(which_));
   const Value labels = Value::FromTensor(*targets_.labels);
-  return CtcLoss(y, labels.As<int64_t>(), targets_.labels->dims[1], targets_.size, options_.blank,
-                 [this](int64_t n) { return WeightOf(n) / total_.examples; }, g, &result_.loss);
+  return CtcLoss(
+      y, labels.As<int64_t>(), targets_.labels->dims[1], targets_.size, options_.blank,
+      [this](int64_t n) { return WeightOf(n) / total_.examples; }, g, &result_.loss);
 }
 
 // One position of a classification: adds to the loss, and to the gradient `g` of its scores.
@@ -294,7 +297,9 @@ void Computation::Position(const float* z, const float* teacher, int64_t step, i
 void Computation::Binary(float z, const float* teacher, int64_t label, double weight,
                          double label_share, double teacher_share, float* g) {
   const auto x = static_cast<double>(z);
-  const auto softplus = [](double v) { return std::max(v, 0.0) + std::log1p(std::exp(-std::abs(v))); };
+  const auto softplus = [](double v) {
+    return std::max(v, 0.0) + std::log1p(std::exp(-std::abs(v)));
+  };
   const auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
   if (label >= 0) {
     result_.labelled += 1;
@@ -357,8 +362,8 @@ absl::Status Computation::Classes() {
       if (Ignored(label)) {
         label = -1;
       } else if (label < 0 || label >= std::max<int64_t>(2, scores.classes)) {
-        return absl::InvalidArgumentError(absl::StrCat("label ", label, " is not among ",
-                                                       scores.classes, " classes"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("label ", label, " is not among ", scores.classes, " classes"));
       }
     }
     const double weight = WeightOf(at / scores.positions_an_example);
@@ -391,7 +396,8 @@ LossCounts CountTargets(const Targets& targets) {
   const int64_t row = labels.size() / std::max<int64_t>(1, targets.size);
   for (int64_t i = 0; i < labels.size(); ++i) {
     if (Ignored(labels.As<int64_t>()[i])) continue;
-    counts.labelled += targets.weights.empty() ? 1.0 : static_cast<double>(targets.weights[i / row]);
+    counts.labelled +=
+        targets.weights.empty() ? 1.0 : static_cast<double>(targets.weights[i / row]);
   }
   return counts;
 }

@@ -47,9 +47,9 @@ struct LossOptions {
 struct Targets {
   int64_t rows = 0;
   int64_t size = 0;
-  const Tensor* labels = nullptr;     // int64 [size, ...] or float32 [size, ...]; nullptr: none
-  std::span<const float> weights;     // [size]; empty: 1 each
-  std::span<const Value> teacher;     // one an output, as the student's; empty: none
+  const Tensor* labels = nullptr;  // int64 [size, ...] or float32 [size, ...]; nullptr: none
+  std::span<const float> weights;  // [size]; empty: 1 each
+  std::span<const Value> teacher;  // one an output, as the student's; empty: none
 };
 
 // Sums over the examples of a step, by which means are taken.

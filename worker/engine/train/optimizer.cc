@@ -50,9 +50,10 @@ double RateAt(const Schedule& schedule, int64_t step) {
   if (step <= schedule.warmup_steps) {
     return schedule.rate * static_cast<double>(step) / static_cast<double>(schedule.warmup_steps);
   }
-  const auto span = static_cast<double>(
-      std::max<int64_t>(1, schedule.total_steps - schedule.warmup_steps));
-  const double done = std::clamp(static_cast<double>(step - schedule.warmup_steps - 1) / span, 0.0, 1.0);
+  const auto span =
+      static_cast<double>(std::max<int64_t>(1, schedule.total_steps - schedule.warmup_steps));
+  const double done =
+      std::clamp(static_cast<double>(step - schedule.warmup_steps - 1) / span, 0.0, 1.0);
   switch (schedule.kind) {
     case ScheduleKind::kConstant:
       return schedule.rate;

@@ -1,6 +1,6 @@
-// Philox 4x32 with ten rounds (Salmon, Moraes, Dror and Shaw 2011, "Parallel Random Numbers: As Easy
-// as 1, 2, 3", section 3.3): numbers by a counter, so that the draw for any place is had without
-// the others, and a resumed run draws what an unbroken one does.
+// Philox 4x32 with ten rounds (Salmon, Moraes, Dror and Shaw 2011, "Parallel Random Numbers: As
+// Easy as 1, 2, 3", section 3.3): numbers by a counter, so that the draw for any place is had
+// without the others, and a resumed run draws what an unbroken one does.
 #ifndef LATHE_WORKER_ENGINE_TRAIN_PHILOX_H_
 #define LATHE_WORKER_ENGINE_TRAIN_PHILOX_H_
 

@@ -185,8 +185,8 @@ class TrainableBuilder {
   std::map<std::string, Node*> producers_;
   std::map<std::string, std::vector<Use>> readers_;
   std::set<std::string> captured_;
-  std::set<std::string> taken_;         // constants that are parameters, or parts of one
-  std::set<const Node*> replaced_;      // nodes whose output a parameter replaces
+  std::set<std::string> taken_;     // constants that are parameters, or parts of one
+  std::set<const Node*> replaced_;  // nodes whose output a parameter replaces
 };
 
 // Every inference-mode BatchNormalization becomes one in training mode, whose next running
@@ -198,9 +198,9 @@ absl::Status TrainableBuilder::UseBatchStatistics() {
   if (out_.model_.OpsetVersion("") < kTrainingOpset) {
     const absl::Status lifted = UpgradeOpset(out_.model_, kTrainingOpset, nullptr);
     if (!lifted.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "batch_norm: update needs opset 14, and the model cannot be lifted to it: ",
-          lifted.message()));
+      return absl::InvalidArgumentError(
+          absl::StrCat("batch_norm: update needs opset 14, and the model cannot be lifted to it: ",
+                       lifted.message()));
     }
   }
   NameScope names(out_.model_);
@@ -300,8 +300,8 @@ void TrainableBuilder::TryQuantized(const std::string& codes_name, const Tensor&
     return;
   }
   if (options_.quantized == QuantizedWeights::kFrozen || !Selected(codes_name, *decode)) {
-    Leave(codes_name, options_.quantized == QuantizedWeights::kFrozen ? "stored as integers"
-                                                                      : "not selected");
+    Leave(codes_name,
+          options_.quantized == QuantizedWeights::kFrozen ? "stored as integers" : "not selected");
     taken_.insert({codes_name, parameter.scale_name});
     return;
   }
@@ -310,8 +310,7 @@ void TrainableBuilder::TryQuantized(const std::string& codes_name, const Tensor&
   grid.scales = *std::move(scales);
   grid.half_scales = scale->dtype == DType::kFloat16;
   grid.learn_scales = options_.quantized == QuantizedWeights::kLearnedSteps &&
-                      codes.dtype != DType::kInt32 &&
-                      readers_[parameter.scale_name].size() == 1;
+                      codes.dtype != DType::kInt32 && readers_[parameter.scale_name].size() == 1;
   for (const float s : grid.scales) {
     if (!(s > 0) || !std::isfinite(s)) return;
   }
@@ -319,7 +318,8 @@ void TrainableBuilder::TryQuantized(const std::string& codes_name, const Tensor&
   if (grid.set_of.empty()) return;
   if (zero != nullptr) {
     grid.zero_points = Integers(*zero);
-    if (grid.zero_points.size() == 1) grid.zero_points.resize(grid.scales.size(), grid.zero_points[0]);
+    if (grid.zero_points.size() == 1)
+      grid.zero_points.resize(grid.scales.size(), grid.zero_points[0]);
     if (grid.zero_points.size() != grid.scales.size()) return;
   }
   const std::vector<int64_t> integers = Integers(codes);
@@ -406,9 +406,8 @@ void TrainableBuilder::FindFloats() {
       if (role == TrainedInput::kElementwise) {
         if (!from_layer || tensor->size() < 2) continue;
         const absl::StatusOr<std::vector<float>> values = tensor->ToFloats();
-        if (!values.ok() || std::any_of(values->begin(), values->end(), [](float v) {
-              return !(std::abs(v) <= kMaskMagnitude);
-            })) {
+        if (!values.ok() || std::any_of(values->begin(), values->end(),
+                                        [](float v) { return !(std::abs(v) <= kMaskMagnitude); })) {
           continue;
         }
       }
@@ -439,8 +438,8 @@ void TrainableBuilder::AddFloat(const std::string& name, const Tensor& tensor, c
   parameter.dtype = tensor.dtype;
   parameter.decays = matrix && tensor.dims.size() >= 2;
   parameter.values = *std::move(values);
-  const auto zeros = static_cast<double>(
-      std::count(parameter.values.begin(), parameter.values.end(), 0.0f));
+  const auto zeros =
+      static_cast<double>(std::count(parameter.values.begin(), parameter.values.end(), 0.0f));
   if (parameter.decays && zeros >= kPrunedShare * static_cast<double>(parameter.size())) {
     for (const float v : parameter.values) parameter.mask.push_back(v != 0);
   }

@@ -45,7 +45,7 @@ struct Parameter {
   std::vector<float> values;    // float32, or the latent values of a grid
   std::vector<uint8_t> mask;    // one an element: 0 stays zero; empty: none does
   std::optional<Grid> grid;
-  bool decays = false;  // weight decay is for matrices and kernels, not for biases and norms
+  bool decays = false;     // weight decay is for matrices and kernels, not for biases and norms
   std::string scale_name;  // of a grid: the constant that holds the scales
   DType code_dtype = DType::kUndefined;  // and the type of the integers
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -11,16 +10,13 @@
 #include "common/status_macros.h"
 #include "common/status_reason.h"
 #include "worker/engine/data/permutation.h"
-#include "worker/engine/graph/clone.h"
-#include "worker/engine/train/checkpoint.h"
 #include "worker/engine/train/lanes.h"
+#include "worker/engine/train/train_run.h"
 #include "worker/engine/train/validation.h"
 
 namespace lathe::engine {
 namespace {
 
-// Memory that the teacher's outputs may take.
-constexpr int64_t kTeacherBytes = int64_t{512} << 20;
 // The curve has so many points or a few more.
 constexpr int64_t kCurvePoints = 200;
 // A loss so many times that of the first steps, and for so long, has exploded.
@@ -46,79 +42,9 @@ absl::Status Diverged(const std::string& what) {
 
 bool IsDiverged(const absl::Status& status) { return ReasonOf(status) == "DIVERGED"; }
 
-// Values as the graph reads them, and where they lie.
-struct ForwardValue {
-  std::vector<float> projected;  // of a grid
-  std::vector<uint16_t> half;
-  Value value;
-};
+}  // namespace
 
-class Run {
- public:
-  Run(const TrainRequest& request, const TrainOptions& options, const TrainHooks& hooks)
-      : request_(request),
-        options_(options),
-        hooks_(hooks),
-        trainable_(*request.trainable),
-        set_(*request.examples),
-        cache_(request.examples->size(), kTeacherBytes) {}
-
-  absl::StatusOr<TrainOutcome> Execute();
-
- private:
-  absl::Status Plan();
-  absl::Status Loop();
-  absl::Status Step();
-  absl::Status Update(std::vector<std::vector<float>>* grads);
-  absl::Status CheckFinite(double loss, const std::vector<std::vector<float>>& grads) const;
-  void MakeForward();
-  void FillBatches(int64_t step, std::vector<MicroBatch>* out) const;
-  absl::Status EndEpoch();
-  void Snapshot();
-  void RestoreBest();
-  std::string Save() const;
-  absl::Status Resume(const std::string& bytes);
-  void Record(const StepResult& result, bool last);
-  int64_t StepsAnEpoch() const { return std::max<int64_t>(1, (trained_ + batch_ - 1) / batch_); }
-
-  const TrainRequest& request_;
-  const TrainOptions& options_;
-  const TrainHooks& hooks_;
-  Trainable& trainable_;
-  const TrainingSet& set_;
-  TeacherCache cache_;
-  std::unique_ptr<Lanes> lanes_;
-  TrainOutcome outcome_;
-  Schedule schedule_;
-  int64_t validated_ = 0;  // examples kept back: the first of the seed's order
-  int64_t trained_ = 0;
-  int64_t batch_ = 0;
-  int64_t micro_ = 0;
-  int64_t step_ = 0;  // steps done
-  int64_t total_ = 0;
-  std::vector<MicroBatch> batches_;
-  std::vector<MicroBatch> next_;
-  int64_t next_for_ = -1;
-  std::vector<ForwardValue> forward_;
-  std::vector<std::vector<float>> grads_;  // one a parameter; their memory is kept
-  std::vector<Moments> moments_;        // one a parameter
-  std::vector<Moments> scale_moments_;  // likewise
-  std::vector<char> reached_;
-  // Of the curve's next point.
-  double loss_sum_ = 0;
-  double labelled_ = 0;
-  double correct_ = 0;
-  int64_t since_ = 0;
-  // Of divergence.
-  double first_losses_ = 0;
-  int64_t exploded_ = 0;
-  // Of validation.
-  double best_loss_ = INFINITY;
-  int64_t bad_epochs_ = 0;
-  std::vector<std::vector<float>> best_;
-};
-
-absl::Status Run::Plan() {
+absl::Status TrainRun::Plan() {
   const int64_t n = set_.size();
   validated_ = static_cast<int64_t>(std::floor(options_.validation * static_cast<double>(n)));
   validated_ = std::min(validated_, n - 1);
@@ -133,7 +59,8 @@ absl::Status Run::Plan() {
   schedule_.kind = options_.schedule;
   schedule_.total_steps = total_;
   schedule_.warmup_steps =
-      std::min(total_ - 1, static_cast<int64_t>(std::llround(options_.warmup * static_cast<double>(total_))));
+      std::min(total_ - 1,
+               static_cast<int64_t>(std::llround(options_.warmup * static_cast<double>(total_))));
   schedule_.factor = options_.step_factor;
   schedule_.every = options_.step_epochs > 0 ? options_.step_epochs * StepsAnEpoch()
                                              : std::max<int64_t>(1, total_ / 3);
@@ -142,7 +69,7 @@ absl::Status Run::Plan() {
   return absl::OkStatus();
 }
 
-void Run::FillBatches(int64_t step, std::vector<MicroBatch>* out) const {
+void TrainRun::FillBatches(int64_t step, std::vector<MicroBatch>* out) const {
   const int64_t epoch = step / StepsAnEpoch();
   const int64_t first = step % StepsAnEpoch() * batch_;
   const int64_t count = std::min(batch_, trained_ - first);
@@ -163,7 +90,7 @@ void Run::FillBatches(int64_t step, std::vector<MicroBatch>* out) const {
   }
 }
 
-void Run::MakeForward() {
+void TrainRun::MakeForward() {
   std::vector<Parameter>& parameters = trainable_.parameters();
   forward_.resize(parameters.size());
   request_.parallel->Run(static_cast<int64_t>(parameters.size()), [&](int64_t p) {
@@ -188,7 +115,8 @@ void Run::MakeForward() {
   });
 }
 
-absl::Status Run::CheckFinite(double loss, const std::vector<std::vector<float>>& grads) const {
+absl::Status TrainRun::CheckFinite(double loss,
+                                   const std::vector<std::vector<float>>& grads) const {
   if (std::isfinite(loss)) {
     bool finite = true;
     for (const std::vector<float>& grad : grads) {
@@ -200,18 +128,19 @@ absl::Status Run::CheckFinite(double loss, const std::vector<std::vector<float>>
   }
   std::string where = "its outputs";
   for (size_t p = 0; p < grads.size(); ++p) {
-    const bool bad = std::any_of(grads[p].begin(), grads[p].end(),
-                                 [](float g) { return !std::isfinite(g); });
+    const bool bad =
+        std::any_of(grads[p].begin(), grads[p].end(), [](float g) { return !std::isfinite(g); });
     if (!bad) continue;
     const Parameter& parameter = trainable_.parameters()[p];
-    where = absl::StrCat("layer '", parameter.layer.empty() ? parameter.name : parameter.layer, "'");
+    where =
+        absl::StrCat("layer '", parameter.layer.empty() ? parameter.name : parameter.layer, "'");
     break;
   }
   return Diverged(absl::StrCat("training diverged at step ", step_ + 1, " of ", total_,
                                ": not finite in ", where));
 }
 
-absl::Status Run::Update(std::vector<std::vector<float>>* grads) {
+absl::Status TrainRun::Update(std::vector<std::vector<float>>* grads) {
   std::vector<Parameter>& parameters = trainable_.parameters();
   std::vector<std::vector<float>> scale_grads(parameters.size());
   std::vector<double> squares(parameters.size(), 0.0);
@@ -220,7 +149,8 @@ absl::Status Run::Update(std::vector<std::vector<float>>* grads) {
     Parameter& parameter = parameters[p];
     std::vector<float>& grad = (*grads)[p];
     if (grad.empty()) return;
-    for (size_t i = 0; i < parameter.mask.size(); ++i) grad[i] *= static_cast<float>(parameter.mask[i]);
+    for (size_t i = 0; i < parameter.mask.size(); ++i)
+      grad[i] *= static_cast<float>(parameter.mask[i]);
     if (parameter.grid) {
       scale_grads[p].resize(parameter.grid->scales.size());
       ProjectBackward(*parameter.grid, parameter.values, grad, scale_grads[p]);
@@ -267,7 +197,7 @@ absl::Status Run::Update(std::vector<std::vector<float>>* grads) {
   return absl::OkStatus();
 }
 
-absl::Status Run::Step() {
+absl::Status TrainRun::Step() {
   if (hooks_.cancelled && hooks_.cancelled()) return absl::CancelledError("the job was cancelled");
   if (hooks_.before_step) {
     RETURN_IF_ERROR(hooks_.before_step(step_, total_, trainable_.parameters()));
@@ -306,13 +236,14 @@ absl::Status Run::Step() {
   ++step_;
   Record(result, step_ == total_);
   if (step_ % StepsAnEpoch() == 0 || step_ == total_) RETURN_IF_ERROR(EndEpoch());
-  if (hooks_.checkpoint_due && hooks_.save_checkpoint && step_ < total_ && hooks_.checkpoint_due()) {
+  if (hooks_.checkpoint_due && hooks_.save_checkpoint && step_ < total_ &&
+      hooks_.checkpoint_due()) {
     RETURN_IF_ERROR(hooks_.save_checkpoint(Save()));
   }
   return absl::OkStatus();
 }
 
-void Run::Record(const StepResult& result, bool last) {
+void TrainRun::Record(const StepResult& result, bool last) {
   loss_sum_ += result.loss;
   labelled_ += result.labelled;
   correct_ += result.correct;
@@ -321,7 +252,8 @@ void Run::Record(const StepResult& result, bool last) {
   const double mean = loss_sum_ / static_cast<double>(since_);
   if (hooks_.progress) {
     std::string line = absl::StrFormat("step %d of %d, loss %.4g", step_, total_, mean);
-    if (labelled_ > 0) absl::StrAppend(&line, absl::StrFormat(", %.1f %% right", 100 * correct_ / labelled_));
+    if (labelled_ > 0)
+      absl::StrAppend(&line, absl::StrFormat(", %.1f %% right", 100 * correct_ / labelled_));
     hooks_.progress(static_cast<double>(step_) / static_cast<double>(total_), line);
   }
   const int64_t every = std::max<int64_t>(1, total_ / kCurvePoints);
@@ -337,14 +269,14 @@ void Run::Record(const StepResult& result, bool last) {
   outcome_.curve.push_back(point);
 }
 
-absl::Status Run::EndEpoch() {
+absl::Status TrainRun::EndEpoch() {
   if (validated_ > 0) {
     std::vector<int64_t> places;
     const Permutation kept(set_.size(), options_.seed);
     for (int64_t i = 0; i < validated_; ++i) places.push_back(kept.ValueAt(i));
     ASSIGN_OR_RETURN(const ValidationResult result,
-                     Validate(trainable_, *request_.original, request_.teacher, set_, places, micro_,
-                              options_.loss, options_.output, hooks_.cancelled));
+                     Validate(trainable_, *request_.original, request_.teacher, set_, places,
+                              micro_, options_.loss, options_.output, hooks_.cancelled));
     CurvePoint& point = outcome_.curve.back();
     point.validation_loss = result.loss;
     if (result.labelled > 0) point.validation_accuracy = result.correct / result.labelled;
@@ -362,236 +294,87 @@ absl::Status Run::EndEpoch() {
   return absl::OkStatus();
 }
 
-void Run::Snapshot() {
-  best_.clear();
-  for (const Parameter& parameter : trainable_.parameters()) {
-    best_.push_back(parameter.values);
-    if (parameter.grid) best_.push_back(parameter.grid->scales);
-  }
-  for (const Trainable::Statistic& statistic : trainable_.statistics()) {
-    best_.push_back(statistic.values);
-  }
-}
-
-void Run::RestoreBest() {
-  if (best_.empty()) return;
-  size_t at = 0;
-  for (Parameter& parameter : trainable_.parameters()) {
-    parameter.values = best_[at++];
-    if (parameter.grid) parameter.grid->scales = best_[at++];
-  }
-  for (Trainable::Statistic& statistic : trainable_.statistics()) statistic.values = best_[at++];
-}
-
-std::string Run::Save() const {
-  Checkpoint checkpoint;
-  nlohmann::json& state = checkpoint.state;
-  state["step"] = step_;
-  state["total"] = total_;
-  state["seed"] = options_.seed;
-  state["rate"] = schedule_.rate;
-  state["micro"] = micro_;
-  state["loss_sum"] = loss_sum_;
-  state["labelled"] = labelled_;
-  state["correct"] = correct_;
-  state["since"] = since_;
-  state["first_losses"] = first_losses_;
-  state["exploded"] = exploded_;
-  state["best_step"] = outcome_.best_step;
-  state["bad_epochs"] = bad_epochs_;
-  state["best"] = !best_.empty();
-  state["notes"] = outcome_.notes;
-  // What JSON cannot say (infinity, NaN) goes in an array, in float64 as pairs.
-  std::vector<float> numbers;
-  const auto put = [&numbers](double v) {
-    float halves[2];
-    std::memcpy(halves, &v, sizeof v);
-    numbers.insert(numbers.end(), halves, halves + 2);
-  };
-  put(best_loss_);
-  for (const CurvePoint& point : outcome_.curve) {
-    put(static_cast<double>(point.step));
-    for (const double v : {point.epoch, point.rate, point.loss, point.accuracy,
-                           point.validation_loss, point.validation_accuracy}) {
-      put(v);
-    }
-  }
-  checkpoint.arrays.push_back(std::move(numbers));
-  state["parameters"] = nlohmann::json::array();
-  const auto& parameters = trainable_.parameters();
-  for (size_t p = 0; p < parameters.size(); ++p) {
-    state["parameters"].push_back(parameters[p].name);
-    checkpoint.arrays.push_back(parameters[p].values);
-    checkpoint.arrays.emplace_back(parameters[p].mask.begin(), parameters[p].mask.end());
-    checkpoint.arrays.push_back(parameters[p].grid ? parameters[p].grid->scales
-                                                   : std::vector<float>());
-    for (const Moments* moments : {&moments_[p], &scale_moments_[p]}) {
-      checkpoint.arrays.push_back(moments->first);
-      checkpoint.arrays.push_back(moments->second);
-    }
-  }
-  for (const Trainable::Statistic& statistic : trainable_.statistics()) {
-    checkpoint.arrays.push_back(statistic.values);
-  }
-  for (const std::vector<float>& best : best_) checkpoint.arrays.push_back(best);
-  return WriteCheckpoint(checkpoint);
-}
-
-absl::Status Run::Resume(const std::string& bytes) {
-  ASSIGN_OR_RETURN(Checkpoint checkpoint, ReadCheckpoint(bytes));
-  const nlohmann::json& state = checkpoint.state;
-  auto& parameters = trainable_.parameters();
-  const auto wrong = [] {
-    return absl::InvalidArgumentError("the checkpoint is of another training run");
-  };
-  if (!state.contains("parameters") || state["parameters"].size() != parameters.size() ||
-      state.value("seed", uint64_t{0}) != options_.seed) {
-    return wrong();
-  }
-  const size_t statistics = trainable_.statistics().size();
-  const size_t own = 1 + parameters.size() * 7 + statistics;
-  if (checkpoint.arrays.size() < own) return wrong();
-  size_t at = 1;
-  for (size_t p = 0; p < parameters.size(); ++p) {
-    Parameter& parameter = parameters[p];
-    if (state["parameters"][p] != parameter.name || checkpoint.arrays[at].size() != parameter.values.size()) {
-      return wrong();
-    }
-    parameter.values = std::move(checkpoint.arrays[at++]);
-    parameter.mask.assign(checkpoint.arrays[at].begin(), checkpoint.arrays[at].end());
-    ++at;
-    if (parameter.grid) {
-      if (checkpoint.arrays[at].size() != parameter.grid->scales.size()) return wrong();
-      parameter.grid->scales = std::move(checkpoint.arrays[at]);
-    }
-    ++at;
-    for (Moments* moments : {&moments_[p], &scale_moments_[p]}) {
-      moments->first = std::move(checkpoint.arrays[at++]);
-      moments->second = std::move(checkpoint.arrays[at++]);
-    }
-  }
-  for (Trainable::Statistic& statistic : trainable_.statistics()) {
-    if (checkpoint.arrays[at].size() != statistic.values.size()) return wrong();
-    statistic.values = std::move(checkpoint.arrays[at++]);
-  }
-  if (state.value("best", false)) {
-    best_.assign(std::make_move_iterator(checkpoint.arrays.begin() + static_cast<int64_t>(at)),
-                 std::make_move_iterator(checkpoint.arrays.end()));
-  }
-  step_ = state.value("step", int64_t{0});
-  schedule_.rate = state.value("rate", schedule_.rate);
-  micro_ = state.value("micro", micro_);
-  loss_sum_ = state.value("loss_sum", 0.0);
-  labelled_ = state.value("labelled", 0.0);
-  correct_ = state.value("correct", 0.0);
-  since_ = state.value("since", int64_t{0});
-  first_losses_ = state.value("first_losses", 0.0);
-  exploded_ = state.value("exploded", int64_t{0});
-  outcome_.best_step = state.value("best_step", int64_t{-1});
-  bad_epochs_ = state.value("bad_epochs", int64_t{0});
-  outcome_.notes = state.value("notes", std::vector<std::string>());
-  const std::vector<float>& numbers = checkpoint.arrays[0];
-  size_t place = 0;
-  const auto get = [&numbers, &place] {
-    double v = 0;
-    if (place + 2 <= numbers.size()) std::memcpy(&v, &numbers[place], sizeof v);
-    place += 2;
-    return v;
-  };
-  best_loss_ = get();
-  while (place + 14 <= numbers.size()) {
-    CurvePoint& point = outcome_.curve.emplace_back();
-    point.step = static_cast<int64_t>(get());
-    for (double* v : {&point.epoch, &point.rate, &point.loss, &point.accuracy,
-                      &point.validation_loss, &point.validation_accuracy}) {
-      *v = get();
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Run::Loop() {
+absl::Status TrainRun::Loop() {
   while (step_ < total_) RETURN_IF_ERROR(Step());
   return absl::OkStatus();
 }
 
-absl::StatusOr<TrainOutcome> Run::Execute() {
+absl::StatusOr<TrainOutcome> TrainRun::Execute() {
   if (options_.memory_bytes > 0 && set_.fixed_batch().value_or(1) > options_.batch_size) {
     outcome_.notes.push_back("the model's own batch is larger than batch_size");
   }
   schedule_.rate = options_.learning_rate;
   const size_t count = trainable_.parameters().size();
-  // To start over with after divergence.
-  std::vector<Parameter> start = trainable_.parameters();
-  std::vector<Trainable::Statistic> start_statistics = trainable_.statistics();
+  start_ = trainable_.parameters();
+  start_statistics_ = trainable_.statistics();
   int64_t micro = 0;
   bool resume = !hooks_.resume.empty();
-  for (bool retried = false;;) {
+  while (true) {
     micro_ = micro;
     RETURN_IF_ERROR(Plan());
-    moments_.assign(count, {});
-    scale_moments_.assign(count, {});
-    reached_.assign(count, 0);
-    step_ = 0;
-    next_for_ = -1;
-    first_losses_ = 0;
-    exploded_ = 0;
+    StartOver();
     if (resume) {
-      RETURN_IF_ERROR(Resume(hooks_.resume));
       resume = false;
+      if (const absl::Status resumed = Resume(hooks_.resume); !resumed.ok()) {
+        outcome_ = TrainOutcome();
+        outcome_.notes.push_back(absl::StrCat("trained from the start: ", resumed.message()));
+        schedule_.rate = options_.learning_rate;
+        retried_ = false;
+        continue;
+      }
     }
     const int64_t lanes = request_.parallel->threads();
-    lanes_ = std::make_unique<Lanes>(
-        trainable_, request_.teacher, options_.loss, options_.output, *request_.parallel,
-        hooks_.cancelled, options_.memory_bytes > 0 ? options_.memory_bytes / lanes : 0,
-        options_.augmentation.any() ? nullptr : &cache_);
+    lanes_ = std::make_unique<Lanes>(trainable_, request_.teacher, options_.loss, options_.output,
+                                     *request_.parallel, hooks_.cancelled,
+                                     options_.memory_bytes > 0 ? options_.memory_bytes / lanes : 0,
+                                     options_.augmentation.any() ? nullptr : &cache_);
     const absl::Status status = Loop();
     if (status.ok()) break;
     const bool out_of_memory =
         absl::IsResourceExhausted(status) && options_.memory_bytes > 0 && step_ == 0;
     if (out_of_memory && micro_ > 1 && !set_.fixed_batch()) {
       micro = (micro_ + 1) / 2;
-      outcome_.curve.clear();
       continue;
     }
     if (out_of_memory) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "training on ", micro_, micro_ == 1 ? " example" : " examples",
-          " at a time does not fit into the memory allowed, ", options_.memory_bytes, " bytes for ",
-          lanes, " threads: ", status.message()));
+      return absl::ResourceExhaustedError(
+          absl::StrCat("training on ", micro_, micro_ == 1 ? " example" : " examples",
+                       " at a time does not fit into the memory allowed, ", options_.memory_bytes,
+                       " bytes for ", lanes, " threads: ", status.message()));
     }
-    if (!IsDiverged(status) || retried) return status;
-    retried = true;
-    outcome_.notes.push_back(absl::StrFormat("%s; trained again from the start at a learning rate of %.3g",
-                                             std::string(status.message()), schedule_.rate * kSlower));
+    if (!IsDiverged(status) || retried_) return status;
+    retried_ = true;
+    micro = micro_;
+    outcome_.notes.push_back(
+        absl::StrFormat("%s; trained again from the start at a learning rate of %.3g",
+                        std::string(status.message()), schedule_.rate * kSlower));
     schedule_.rate *= kSlower;
-    trainable_.parameters() = start;
-    trainable_.statistics() = start_statistics;
-    outcome_.curve.clear();
-    best_.clear();
-    best_loss_ = INFINITY;
-    bad_epochs_ = 0;
-    loss_sum_ = labelled_ = correct_ = 0;
-    since_ = 0;
+  }
+  if (hooks_.keep_final) {
+    // Nothing moves any more.
+    moments_.assign(count, {});
+    scale_moments_.assign(count, {});
+    RETURN_IF_ERROR(hooks_.keep_final(Save()));
   }
   RestoreBest();
   outcome_.steps = step_;
   outcome_.epochs = static_cast<double>(step_) / static_cast<double>(StepsAnEpoch());
   outcome_.micro_batch = micro_;
   outcome_.learning_rate = schedule_.rate;
-  outcome_.peak_bytes = lanes_->peak_bytes();
-  outcome_.blocked = lanes_->Blocked();
+  outcome_.peak_bytes = std::max(outcome_.peak_bytes, lanes_->peak_bytes());
+  // Where nothing was left to do, what the state says stays.
+  if (std::vector<std::string> blocked = lanes_->Blocked(); !blocked.empty()) {
+    outcome_.blocked = std::move(blocked);
+  }
   for (size_t p = 0; p < count; ++p) {
     if (reached_[p] == 0) outcome_.unreached.push_back(trainable_.parameters()[p].name);
   }
   return std::move(outcome_);
 }
 
-}  // namespace
-
 absl::StatusOr<TrainOutcome> Train(const TrainRequest& request, const TrainOptions& options,
                                    const TrainHooks& hooks) {
-  return Run(request, options, hooks).Execute();
+  return TrainRun(request, options, hooks).Execute();
 }
 
 }  // namespace lathe::engine

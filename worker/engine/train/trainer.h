@@ -31,18 +31,18 @@ struct TrainOptions {
   OptimizerOptions optimizer;
   ScheduleKind schedule = ScheduleKind::kCosine;
   double learning_rate = 1e-3;
-  double warmup = 0.05;         // share of the steps
-  double step_factor = 0.1;     // of ScheduleKind::kStep
-  int64_t step_epochs = 0;      // likewise; 0: a third of the epochs
+  double warmup = 0.05;      // share of the steps
+  double step_factor = 0.1;  // of ScheduleKind::kStep
+  int64_t step_epochs = 0;   // likewise; 0: a third of the epochs
   int64_t epochs = 1;
-  int64_t steps = 0;            // instead of epochs, when > 0
+  int64_t steps = 0;  // instead of epochs, when > 0
   int64_t batch_size = 64;
-  double clip_norm = 1;         // of all gradients together; 0: none
-  double validation = 0;        // share of the examples that is kept back, [0, 1)
-  int64_t patience = 0;         // epochs without a better validation loss after which it ends; 0: never
+  double clip_norm = 1;   // of all gradients together; 0: none
+  double validation = 0;  // share of the examples that is kept back, [0, 1)
+  int64_t patience = 0;   // epochs without a better validation loss after which it ends; 0: never
   Augmentation augmentation;
   uint64_t seed = 0;
-  int64_t memory_bytes = 0;     // activations of all threads together; 0: as much as it takes
+  int64_t memory_bytes = 0;  // activations of all threads together; 0: as much as it takes
 };
 
 struct CurvePoint {
@@ -62,12 +62,12 @@ struct TrainOutcome {
   double epochs = 0;
   int64_t batch_size = 0;
   int64_t micro_batch = 0;
-  int64_t peak_bytes = 0;           // of activations and gradients, one thread
-  double learning_rate = 0;         // that was used
-  int64_t best_step = -1;           // whose values were kept, with validation
+  int64_t peak_bytes = 0;    // of activations and gradients, one thread
+  double learning_rate = 0;  // that was used
+  int64_t best_step = -1;    // whose values were kept, with validation
   bool stopped_early = false;
   std::vector<std::string> notes;
-  std::vector<std::string> blocked;  // nodes that gradients do not pass
+  std::vector<std::string> blocked;    // nodes that gradients do not pass
   std::vector<std::string> unreached;  // parameters that none reached
 };
 
@@ -79,7 +79,12 @@ struct TrainHooks {
   // Whether it is time to save the state; asked after each step.
   std::function<bool()> checkpoint_due;
   std::function<absl::Status(std::string)> save_checkpoint;
-  std::string resume;  // a state saved before, or ""
+  // The state after the last step, in which nothing is left to do. May be empty.
+  std::function<absl::Status(std::string)> keep_final;
+  // A state saved before, or "". One that is damaged, or of another run, is left aside with a note.
+  std::string resume;
+  // Told once when `resume` was taken up: the steps done then, and in all.
+  std::function<void(int64_t done, int64_t total)> resumed;
   // Called before each step, with the number of steps done: pruning as it goes.
   std::function<absl::Status(int64_t done, int64_t total, std::vector<Parameter>&)> before_step;
 };
@@ -87,7 +92,7 @@ struct TrainHooks {
 struct TrainRequest {
   Trainable* trainable = nullptr;
   const TrainingSet* examples = nullptr;
-  const Model* teacher = nullptr;  // its outputs are as the student's; may be null
+  const Model* teacher = nullptr;   // its outputs are as the student's; may be null
   const Model* original = nullptr;  // what Trainable::WriteTo writes to: for validation
   Parallel* parallel = nullptr;
 };

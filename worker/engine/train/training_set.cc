@@ -64,9 +64,10 @@ absl::StatusOr<std::unique_ptr<TrainingSet>> TrainingSet::Load(const DataSplit& 
         row_bytes += tensor.byte_size() / std::max<int64_t>(1, batch.size);
       }
       if (row_bytes > 0 && set->size_ > max_bytes / row_bytes) {
-        return absl::ResourceExhaustedError(absl::StrCat(
-            "the ", set->size_, " training examples take ", row_bytes, " bytes each, more than the ",
-            max_bytes, " bytes that training may hold of them: give fewer, or smaller ones"));
+        return absl::ResourceExhaustedError(
+            absl::StrCat("the ", set->size_, " training examples take ", row_bytes,
+                         " bytes each, more than the ", max_bytes,
+                         " bytes that training may hold of them: give fewer, or smaller ones"));
       }
       const int64_t rows = split.fixed_batch().value_or(batch.size);
       for (const auto& [name, tensor] : batch.inputs) {
@@ -159,8 +160,10 @@ void TrainingSet::Augment(std::span<const int64_t> places, const Augmentation& a
       const auto words = Philox(key, static_cast<uint64_t>(places[i]), 0);
       const bool flip = augmentation.flip && (words[0] & 1) != 0;
       const int64_t span = 2 * augmentation.shift + 1;
-      const int64_t down = static_cast<int64_t>(words[1] % static_cast<uint64_t>(span)) - augmentation.shift;
-      const int64_t right = static_cast<int64_t>(words[2] % static_cast<uint64_t>(span)) - augmentation.shift;
+      const int64_t down =
+          static_cast<int64_t>(words[1] % static_cast<uint64_t>(span)) - augmentation.shift;
+      const int64_t right =
+          static_cast<int64_t>(words[2] % static_cast<uint64_t>(span)) - augmentation.shift;
       if (flip || down != 0 || right != 0) {
         std::copy_n(x, image.size(), image.data());
         for (int64_t c = 0; c < channels; ++c) {
@@ -209,7 +212,8 @@ void TrainingSet::Augment(std::span<const int64_t> places, const Augmentation& a
   const size_t row = view.size() / static_cast<size_t>(out->size);
   std::string turned(view.substr(row));
   turned.append(view.substr(0, row));
-  out->mixed_labels = *Tensor::Make("labels", out->labels->dtype, out->labels->dims, std::move(turned));
+  out->mixed_labels =
+      *Tensor::Make("labels", out->labels->dtype, out->labels->dims, std::move(turned));
 }
 
 }  // namespace lathe::engine

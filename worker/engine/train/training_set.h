@@ -58,10 +58,10 @@ class TrainingSet {
  private:
   struct Array {
     DType dtype = DType::kFloat;
-    Shape row;               // of one example
+    Shape row;  // of one example
     int64_t row_bytes = 0;
-    bool batched = true;     // false: `data` is one value for all
-    bool leading = true;     // the tensor has an axis of examples
+    bool batched = true;  // false: `data` is one value for all
+    bool leading = true;  // the tensor has an axis of examples
     std::string data;
   };
   absl::Status Add(const Batch& batch, int64_t at);

@@ -41,6 +41,14 @@ TEST(JobFlags, SectionsComeFromFlags) {
   EXPECT_THAT(Refusal(flags), HasSubstr("did you mean \"max_accuracy_drop\""));
 }
 
+TEST(JobFlags, ATeacherIsForStepsThatDistil) {
+  JobFlags flags = Step("fine_tune:epochs=1");
+  flags.teacher = "teacher.onnx";
+  EXPECT_THAT(Refusal(flags), HasSubstr("--teacher teacher.onnx: only distill steps"));
+  flags.steps.push_back("distill");
+  EXPECT_TRUE(flags.ToJob().ok());
+}
+
 TEST(JobFlags, AFileMayHaveAnEqualsSignInItsName) {
   const lathe::testing::TempFolder folder;
   JobFlags flags = Step("fp16");

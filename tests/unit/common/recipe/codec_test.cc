@@ -32,9 +32,17 @@ ParamType TypeOf(const FieldDescriptor* field) {
 }
 
 void ExpectSameParameters(const google::protobuf::Descriptor* message, const MethodSpec& method) {
-  ASSERT_EQ(static_cast<size_t>(message->field_count()), method.params.size()) << method.name;
+  const FieldDescriptor* train = message->FindFieldByName("train");
+  EXPECT_EQ(train != nullptr, TakesTrain(method.name)) << method.name;
+  if (train != nullptr) {
+    EXPECT_EQ(train->message_type(), v1::FineTune::descriptor());
+  }
+  const size_t others = train == nullptr ? 0 : 1;
+  ASSERT_EQ(static_cast<size_t>(message->field_count()), method.params.size() + others)
+      << method.name;
   for (int j = 0; j < message->field_count(); ++j) {
     const FieldDescriptor* field = message->field(j);
+    if (field == train) continue;
     const ParamSpec* spec = method.Find(field->name());
     ASSERT_NE(spec, nullptr) << method.name << "." << field->name();
     EXPECT_EQ(spec->type, TypeOf(field)) << method.name << "." << field->name();
@@ -97,6 +105,29 @@ TEST(RecipeCodec, RoundTripKeepsWhatWasGiven) {
   EXPECT_EQ(CanonicalJson(back), CanonicalJson(recipe));
   EXPECT_TRUE(IsGiven(back.steps[0], "sparsity"));  // a given zero is not a missing one
   EXPECT_FALSE(IsGiven(back.steps[2], "clip"));
+}
+
+TEST(RecipeCodec, TrainStaysInsideItsStep) {
+  const Recipe recipe = *ParseRecipe(
+      "steps:\n"
+      "  - quantize_weights: {bits: 2, train: {method: ste, epochs: 5, skip: [head]}}\n"
+      "  - quantize_activations: {train: {}}\n"
+      "  - fine_tune: {epochs: 1}\n");
+  const absl::StatusOr<v1::Recipe> proto = RecipeToProto(recipe);
+  ASSERT_TRUE(proto.ok()) << proto.status();
+  ASSERT_EQ(proto->steps_size(), 3);
+  const v1::FineTune& train = proto->steps(0).quantize_weights().train();
+  EXPECT_EQ(train.quantized(), "ste");
+  EXPECT_EQ(train.epochs(), 5);
+  EXPECT_TRUE(proto->steps(1).quantize_activations().has_train());
+  EXPECT_EQ(proto->steps(2).fine_tune().epochs(), 1);
+  const Recipe back = RecipeFromProto(*proto);
+  EXPECT_EQ(CanonicalJson(back), CanonicalJson(recipe));
+  v1::Recipe bad = *proto;
+  bad.mutable_steps(1)->mutable_quantize_activations()->mutable_train()->set_epochs(0);
+  const std::vector<Violation> violations = ValidateRecipe(RecipeFromProto(bad));
+  ASSERT_EQ(violations.size(), 1u);
+  EXPECT_EQ(violations[0].field, "steps[1].quantize_activations.train.epochs");
 }
 
 TEST(RecipeCodec, WhatTheProtoDoesNotHaveIsRefused) {

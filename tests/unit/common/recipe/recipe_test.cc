@@ -78,6 +78,89 @@ TEST(Recipe, EveryDefaultIsValid) {
   }
 }
 
+TEST(Recipe, ANumberBesideChoicesHasOneForm) {
+  const auto canonical = [](const std::string& smooth) {
+    const Recipe recipe = Parse("steps: [{quantize_activations: {smooth: " + smooth + "}}]");
+    EXPECT_TRUE(ValidateRecipe(recipe).empty()) << smooth;
+    EXPECT_EQ(GetString(recipe.steps[0], "smooth"), smooth);
+    return CanonicalJson(recipe);
+  };
+  EXPECT_EQ(canonical("0.5"), canonical("0.50"));
+  EXPECT_EQ(canonical("1"), canonical("1.0"));
+  EXPECT_NE(canonical("1"), canonical("off"));
+}
+
+TEST(Recipe, TheCanonicalFormOfAChoiceIsAValidRecipe) {
+  for (const char* text : {"steps: [{quantize_weights: {average_bits: 4.5}}]",
+                           "steps: [{quantize_activations: {max_accuracy_drop: 0.01}}]",
+                           "steps: [{quantize_activations: {min_sqnr_db: 30}}]",
+                           "steps: [{quantize_activations: {max_float_layers: 2}}]"}) {
+    const Recipe recipe = Parse(CanonicalJson(Parse(text)));
+    EXPECT_TRUE(ValidateRecipe(recipe).empty()) << text << ": " << CanonicalJson(recipe);
+  }
+}
+
+TEST(Recipe, TrainInsideAStepIsAFineTuneStepBehindIt) {
+  const Recipe inside = Parse(
+      "steps:\n"
+      "  - quantize_weights: {bits: 2, train: {method: ste, epochs: 5}}\n"
+      "  - quantize_activations: {train: }\n"
+      "  - fp16\n");
+  const Recipe behind = Parse(
+      "steps:\n"
+      "  - quantize_weights: {bits: 2}\n"
+      "  - fine_tune: {quantized: ste, epochs: 5}\n"
+      "  - quantize_activations\n"
+      "  - fine_tune\n"
+      "  - fp16\n");
+  EXPECT_TRUE(ValidateRecipe(inside).empty());
+  EXPECT_EQ(CanonicalJson(inside), CanonicalJson(behind));
+  EXPECT_EQ(CanonicalJson(Parse(ToYaml(inside))), CanonicalJson(behind));
+}
+
+TEST(Recipe, GradualPruningIsForTheStepThatTrainsBehindIt) {
+  for (const char* next : {"fine_tune", "distill"}) {
+    EXPECT_TRUE(ValidateRecipe(
+                    Parse(absl::StrCat(
+                        "steps: [{prune_weights: {sparsity: 0.9, schedule: cubic}}, ", next, "]")))
+                    .empty());
+  }
+  EXPECT_TRUE(
+      ValidateRecipe(Parse("steps: [{prune_weights: {sparsity: 0.9, schedule: once}}]")).empty());
+}
+
+TEST(Recipe, StepsThatLackExamplesAreNamed) {
+  struct Case {
+    const char* text;
+    std::vector<std::string> roles;
+    std::vector<std::string> fields;
+  };
+  const char* train = "steps: [fp16, fine_tune]";
+  const char* inside = "steps: [{quantize_weights: {clip: output, train: {}}}, distill]";
+  const std::vector<Case> cases = {
+      {train, {}, {"steps[1].fine_tune"}},
+      {train, {"test", "calibration"}, {"steps[1].fine_tune"}},
+      {train, {"train"}, {}},
+      {train, {"test", ""}, {}},
+      {train, {"all"}, {}},
+      {inside,
+       {"test"},
+       {"steps[0].quantize_weights.clip", "steps[0].quantize_weights.train", "steps[1].distill"}},
+      {inside, {"calibration"}, {"steps[0].quantize_weights.train", "steps[1].distill"}},
+      {inside, {"train"}, {}},
+      {"steps: [fp16]", {}, {}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.text);
+    std::vector<std::string> fields;
+    for (const Violation& violation : ValidateExamples(Parse(c.text), c.roles)) {
+      fields.push_back(violation.field);
+      EXPECT_THAT(violation.description, HasSubstr("add --data "));
+    }
+    EXPECT_EQ(fields, c.fields);
+  }
+}
+
 struct Refusal {
   const char* text;
   const char* field;
@@ -118,6 +201,26 @@ INSTANTIATE_TEST_SUITE_P(
                 "steps[0].quantize_weights.group_size", "needs granularity: group"},
         Refusal{"steps: [{quantize_weights: {symmetric: maybe}}]",
                 "steps[0].quantize_weights.symmetric", "expects bool"},
+        Refusal{"steps: [{quantize_activations: {smooth: 1.5}}]",
+                "steps[0].quantize_activations.smooth", "auto | off | [0, 1]"},
+        Refusal{"steps: [{quantize_activations: {smooth: .nan}}]",
+                "steps[0].quantize_activations.smooth", "has no choice"},
+        Refusal{"steps: [{quantize_activations: {smooth: nan}}]",
+                "steps[0].quantize_activations.smooth", "auto | off | [0, 1]"},
+        Refusal{"steps: [{quantize_activations: {smooth: of}}]",
+                "steps[0].quantize_activations.smooth", "did you mean \"off\"?"},
+        Refusal{"steps: [{quantize_activations: {max_accuracy_drop: 0.01, min_sqnr_db: 20}}]",
+                "steps[0].quantize_activations.max_accuracy_drop", "exclude each other"},
+        Refusal{"steps: [{quantize_activations: {max_accuracy_drop: 1.5}}]",
+                "steps[0].quantize_activations.max_accuracy_drop", "[0, 1]"},
+        Refusal{"steps: [{quantize_activations: {max_float_layers: 2, max_float_share: 0.1}}]",
+                "steps[0].quantize_activations.max_float_share", "exclude each other"},
+        Refusal{"steps: [{quantize_activations: {max_float_layers: -1}}]",
+                "steps[0].quantize_activations.max_float_layers", "[0, 1e+06]"},
+        Refusal{"steps: [{quantize_activations: {max_float_layers: 2, keep_float: none}}]",
+                "steps[0].quantize_activations.max_float_layers", "needs keep_float: auto"},
+        Refusal{"steps: [{quantize_activations: {max_accuracy_drop: 0.1, keep_float: [a, b]}}]",
+                "steps[0].quantize_activations.max_accuracy_drop", "needs keep_float: auto"},
         Refusal{"steps: [{prune_weights: {}}]", "steps[0].prune_weights",
                 "needs one of sparsity, threshold"},
         Refusal{"steps: [{prune_weights: {sparsity: 0.5, threshold: 0.1}}]",
@@ -134,8 +237,21 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"steps: [{low_rank: {energy: 0}}]", "steps[0].low_rank.energy", "(0, 1]"},
         Refusal{"steps: [{low_rank: {rank: 3, energy: 0.5}}]", "steps[0].low_rank.energy",
                 "exclude"},
-        Refusal{"steps: [{fp16: {targets: ['']}}]", "steps[0].fp16.targets",
-                "pattern 0 is empty"}));
+        Refusal{"steps: [{fp16: {targets: ['']}}]", "steps[0].fp16.targets", "pattern 0 is empty"},
+        Refusal{"steps: [fp16, {quantize_weights: {train: {epochs: 0}}}, fp16]",
+                "steps[1].quantize_weights.train.epochs", "got 0"},
+        Refusal{"steps: [{quantize_weights: {train: {}}}, {fp16: {bits: 3}}]", "steps[1].fp16.bits",
+                "no parameter"},
+        Refusal{"steps: [{quantize_activations: {train: {method: lsx}}}]",
+                "steps[0].quantize_activations.train.quantized", "did you mean \"lsq\"?"},
+        Refusal{"steps: [{quantize_weights: {train: {epoch: 1}}}]",
+                "steps[0].quantize_weights.train.epoch", "did you mean \"epochs\"?"},
+        Refusal{"steps: [{prune_weights: {threshold: 0.1, schedule: cubic}}, fine_tune]",
+                "steps[0].prune_weights.schedule", "give sparsity instead"},
+        Refusal{"steps: [{prune_weights: {sparsity: 0.5, schedule: cubic}}]",
+                "steps[0].prune_weights.schedule", "there is none"},
+        Refusal{"steps: [{prune_weights: {sparsity: 0.5, schedule: cubic}}, fp16, fine_tune]",
+                "steps[0].prune_weights.schedule", "that is \"fp16\""}));
 
 struct BadText {
   std::string text;
@@ -156,6 +272,10 @@ TEST(Recipe, BadTextIsRefusedWithItsPlace) {
       {"steps: [{fp16: {targets: [[a]]}}]", "plain strings"},
       {"steps: [{quantize_weights: {bits: 4, bits: 5}}]", "given twice"},
       {"steps: [&a fp16, *a]", "aliases"},
+      {"steps: [{fp16: {train: {}}}]", "takes no `train`"},
+      {"steps: [{quantize_weights: {train: 3}}]", "must be a map"},
+      {"steps: [{quantize_weights: {train: {}, train: {}}}]", "given twice"},
+      {"steps: [{quantize_weights: {train: {method: lsq, quantized: ste}}}]", "are one"},
       {"steps: [fp16]\n---\nsteps: [fp16]", "more than one"},
       {std::string(100000, '['), "nested deeper"},
       {"&#&Ts:s,t4i=btarg st", "more than one"},  // yaml-cpp finds documents in it without end

@@ -57,6 +57,8 @@ TEST(ResultCacheKey, AnyChangedInputChangesTheKey) {
       {"a dataset's format",
        [](v1::Attempt& a) { a.mutable_datasets(0)->set_display_name("d.safetensors"); }},
       {"a dataset less", [](v1::Attempt& a) { a.clear_datasets(); }},
+      {"a teacher", [](v1::Attempt& a) { a.add_teacher_files()->set_digest("x"); }},
+      {"another teacher", [](v1::Attempt& a) { a.add_teacher_files()->set_digest("y"); }},
       {"a model to compare with", [](v1::Attempt& a) { a.add_compared_files()->set_digest("x"); }},
       {"another model to compare with",
        [](v1::Attempt& a) { a.add_compared_files()->set_digest("y"); }},

@@ -28,7 +28,12 @@ class FakeBlobs : public BlobSizes {
   absl::StatusOr<int64_t> BlobSize(const std::string& digest) override {
     absl::MutexLock lock(&mutex_);
     if (missing_.count(digest) != 0) return absl::NotFoundError("no such blob");
-    return 1000;
+    const auto size = sizes_.find(digest);
+    return size == sizes_.end() ? 1000 : size->second;
+  }
+  void SetSize(const std::string& digest, int64_t bytes) {
+    absl::MutexLock lock(&mutex_);
+    sizes_[digest] = bytes;
   }
   void TakeAway(const std::string& digest) {
     absl::MutexLock lock(&mutex_);
@@ -42,6 +47,7 @@ class FakeBlobs : public BlobSizes {
  private:
   absl::Mutex mutex_;
   std::set<std::string> missing_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, int64_t> sizes_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Counts what it is told, by name and label.

@@ -133,6 +133,89 @@ TEST_F(JobRpcTest, ARefusedRecipeNamesTheBoundTheValueAndTheNearestName) {
   EXPECT_EQ(RefusalOf(status).fields.size(), 2u);
 }
 
+TEST_F(JobRpcTest, AStepThatNeedsExamplesIsRefusedWithoutAny) {
+  struct Case {
+    const char* what;
+    std::function<void(v1::Step&)> step;
+    const char* field;  // "": taken
+  };
+  const std::vector<Case> cases = {
+      {"gptq", [](v1::Step& s) { s.mutable_quantize_weights()->set_algorithm("gptq"); },
+       "quantize_weights.algorithm"},
+      {"awq", [](v1::Step& s) { s.mutable_quantize_weights()->set_algorithm("awq"); },
+       "quantize_weights.algorithm"},
+      {"adaround", [](v1::Step& s) { s.mutable_quantize_weights()->set_algorithm("adaround"); },
+       "quantize_weights.algorithm"},
+      {"output clip", [](v1::Step& s) { s.mutable_quantize_weights()->set_clip("output"); },
+       "quantize_weights.clip"},
+      {"static ranges", [](v1::Step& s) { s.mutable_quantize_activations()->set_mode("static"); },
+       "quantize_activations.mode"},
+      {"hqq", [](v1::Step& s) { s.mutable_quantize_weights()->set_algorithm("hqq"); }, ""},
+      {"dynamic ranges", [](v1::Step& s) { s.mutable_quantize_activations()->set_mode("dynamic"); },
+       ""},
+      {"defaults", [](v1::Step& s) { s.mutable_quantize_activations(); }, ""},
+  };
+  const std::string model = calls_.MakeModel();
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.what);
+    v1::CreateJobRequest request = TestCalls::JobOn(model);
+    request.set_validate_only(true);
+    c.step(*request.mutable_job()->mutable_recipe()->add_steps());
+    if (c.field[0] == '\0') {
+      EXPECT_THAT(Create(request), IsOk());
+      continue;
+    }
+    const std::string field = absl::StrCat("job.recipe.steps[1].", c.field);
+    const grpc::Status bare = Create(request);
+    EXPECT_THAT(bare, Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", field));
+    EXPECT_THAT(bare.error_message(), HasSubstr("add --data calibration=F.npz"));
+    // Test data are not to be fitted to; any other dataset gets the request past this check.
+    v1::JobDataset& dataset = *request.mutable_job()->add_datasets();
+    dataset.set_dataset("datasets/none");
+    dataset.set_role("test");
+    EXPECT_THAT(Create(request), Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", field));
+    for (const char* role : {"", "train", "calibration"}) {
+      dataset.set_role(role);
+      EXPECT_THAT(Create(request),
+                  Refused(StatusCode::FAILED_PRECONDITION, "DATASET_NOT_FOUND", ""));
+    }
+  }
+}
+
+TEST_F(JobRpcTest, AStepThatTrainsIsRefusedWithoutExamplesToTrainOn) {
+  v1::CreateJobRequest request = TestCalls::JobOn(calls_.MakeModel());
+  v1::Recipe& recipe = *request.mutable_job()->mutable_recipe();
+  const std::string step = absl::StrCat("job.recipe.steps[", recipe.steps_size(), "].");
+  recipe.add_steps()->mutable_quantize_weights()->mutable_train();
+  const std::string field = step + "quantize_weights.train";
+  EXPECT_THAT(Create(request), Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", field));
+  v1::JobDataset& dataset = *request.mutable_job()->add_datasets();
+  dataset.set_dataset("datasets/none");
+  for (const char* role : {"test", "calibration"}) {
+    dataset.set_role(role);
+    EXPECT_THAT(Create(request), Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", field));
+  }
+  for (const char* role : {"", "train"}) {
+    dataset.set_role(role);
+    EXPECT_THAT(Create(request), Refused(StatusCode::FAILED_PRECONDITION, "DATASET_NOT_FOUND", ""));
+  }
+}
+
+TEST_F(JobRpcTest, ATeacherIsForStepsThatDistil) {
+  const std::string model = calls_.MakeModel();
+  v1::CreateJobRequest request = TestCalls::JobOn(model);
+  request.mutable_job()->set_teacher_model(model);
+  const std::string field = "job.teacher_model";
+  EXPECT_THAT(Create(request), Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", field));
+  request.mutable_job()->mutable_recipe()->add_steps()->mutable_distill();
+  request.mutable_job()->add_datasets()->set_dataset("datasets/none");
+  EXPECT_THAT(Create(request), Refused(StatusCode::FAILED_PRECONDITION, "DATASET_NOT_FOUND", ""));
+  request.mutable_job()->set_teacher_model("models/none");
+  EXPECT_THAT(Create(request), Refused(StatusCode::FAILED_PRECONDITION, "MODEL_NOT_FOUND", ""));
+  request.mutable_job()->set_teacher_model("none");
+  EXPECT_THAT(Create(request), Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", field));
+}
+
 TEST_F(JobRpcTest, WhatAJobNamesMustExist) {
   v1::CreateJobRequest request = TestCalls::JobOn("models/none");
   const grpc::Status model = Create(request);

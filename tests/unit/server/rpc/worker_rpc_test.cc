@@ -83,6 +83,32 @@ TEST_F(WorkerRpcTest, AResultWhoseBytesAreNotThereIsRefused) {
               Refused(StatusCode::FAILED_PRECONDITION, "BLOB_MISSING", ""));
 }
 
+TEST_F(WorkerRpcTest, ACheckpointIsFencedLikeAResult) {
+  const std::string job = calls_.Submit();
+  const v1::Attempt lost = calls_.Lease();
+  v1::SaveCheckpointRequest request;
+  request.set_job(job);
+  request.set_lease_token(lost.lease_token());
+  request.set_digest(std::string(64, '0'));
+  const auto save = [&] { return Call(*calls_.workers, &Workers::SaveCheckpoint, request); };
+  EXPECT_THAT(save(), Refused(StatusCode::FAILED_PRECONDITION, "BLOB_MISSING", ""));
+  request.set_digest(lost.files(0).digest());  // some blob that is stored
+  EXPECT_THAT(save(), IsOk());
+  EXPECT_TRUE(calls_.Get(job).has_checkpoint_time());
+  server_.Advance(absl::Seconds(16));  // past the lease
+  server_.Advance(absl::Minutes(1));   // past the backoff
+  EXPECT_THAT(save(), Refused(StatusCode::ABORTED, "STALE_LEASE", ""));
+  const v1::Attempt current = calls_.Lease();
+  EXPECT_EQ(current.checkpoint().digest(), request.digest());
+  EXPECT_EQ(current.checkpoint().lease_token(), lost.lease_token());
+  EXPECT_THAT(save(), Refused(StatusCode::ABORTED, "STALE_LEASE", ""));
+  request.set_digest("short");
+  EXPECT_THAT(save(), Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", "digest"));
+  request.set_digest(lost.files(0).digest());
+  request.set_job("job");
+  EXPECT_THAT(save(), Refused(StatusCode::INVALID_ARGUMENT, "BAD_REQUEST", "job"));
+}
+
 TEST_F(WorkerRpcTest, CapabilitiesDescribeTheCatalogueAndTheLimits) {
   v1::Capabilities answer;
   ASSERT_THAT(Call(*calls_.capabilities, &v1::CapabilityService::Stub::GetCapabilities,

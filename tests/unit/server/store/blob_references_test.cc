@@ -60,10 +60,13 @@ TEST_F(BlobReferences, AnUnfinishedJobKeepsTheBlobsOfADeletedModelAndDatasetUnti
   Do([&](WriteTransaction& tx) { return tx.InsertDataset(dataset); });
   JobRecord job = MakeJob("jobs/1", 'a');
   job.attempt.add_datasets()->set_digest(DigestOf('d'));
+  job.attempt.add_teacher_files()->set_digest(DigestOf('t'));
+  Do([](WriteTransaction& tx) { return tx.InsertModel(MakeModel("models/teacher", 't')); });
   Do([&](WriteTransaction& tx) { return tx.InsertJob(&job); });
   Do([](WriteTransaction& tx) { return tx.DeleteModel("models/m"); });
+  Do([](WriteTransaction& tx) { return tx.DeleteModel("models/teacher"); });
   Do([](WriteTransaction& tx) { return tx.DeleteDataset("datasets/d"); });
-  EXPECT_THAT(Referenced(), ElementsAre(DigestOf('a'), DigestOf('d')));
+  EXPECT_THAT(Referenced(), ElementsAre(DigestOf('a'), DigestOf('d'), DigestOf('t')));
   job.job.set_state(v1::JOB_STATE_FAILED);
   Do([&](WriteTransaction& tx) { return tx.UpdateJob(job); });
   EXPECT_THAT(Referenced(), IsEmpty());
@@ -79,6 +82,43 @@ TEST_F(BlobReferences, AnEndedJobHoldsItsReportsUntilDeleted) {
   EXPECT_THAT(Referenced(), ElementsAre(DigestOf('r'), DigestOf('t')));
   Do([](WriteTransaction& tx) { return tx.DeleteJob("jobs/1"); });
   EXPECT_THAT(Referenced(), IsEmpty());
+}
+
+TEST_F(BlobReferences, AJobHoldsItsCheckpointUntilTheNextItsEndOrItsDeletion) {
+  for (const char* name : {"jobs/1", "jobs/2"}) {
+    JobRecord job = MakeJob(name, 'a');
+    Do([&](WriteTransaction& tx) { return tx.InsertJob(&job); });
+  }
+  const auto put = [this](const char* job, char digest, int64_t token) {
+    Do([=](WriteTransaction& tx) {
+      return tx.PutCheckpoint(job, {DigestOf(digest), 1000, token});
+    });
+  };
+  put("jobs/1", 'c', 7);
+  put("jobs/2", 'c', 8);
+  EXPECT_THAT(Referenced(), ElementsAre(DigestOf('c')));
+  put("jobs/1", 'd', 9);
+  EXPECT_THAT(Referenced(), ElementsAre(DigestOf('c'), DigestOf('d')));
+  Do([](WriteTransaction& tx) -> absl::Status {
+    ASSIGN_OR_RETURN(const auto found, tx.FindCheckpoint("jobs/1"));
+    EXPECT_EQ(found->digest, DigestOf('d'));
+    EXPECT_EQ(found->size_bytes, 1000);
+    EXPECT_EQ(found->lease_token, 9);
+    return tx.DeleteCheckpoint("jobs/1");
+  });
+  EXPECT_THAT(Referenced(), ElementsAre(DigestOf('c')));
+  Do([](WriteTransaction& tx) { return tx.DeleteJob("jobs/2"); });
+  EXPECT_THAT(Referenced(), IsEmpty());
+  Do([](WriteTransaction& tx) -> absl::Status {
+    for (const char* job : {"jobs/1", "jobs/2", "jobs/none"}) {
+      ASSIGN_OR_RETURN(const auto found, tx.FindCheckpoint(job));
+      EXPECT_FALSE(found.has_value()) << job;
+    }
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(absl::IsNotFound(store_->Write([](WriteTransaction& tx) {
+    return tx.PutCheckpoint("jobs/none", {DigestOf('c'), 1, 1});
+  })));
 }
 
 TEST_F(BlobReferences, InspectionsHoldTheirSummariesUntilTheyOrTheModelGo) {

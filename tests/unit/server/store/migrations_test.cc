@@ -103,7 +103,11 @@ TEST(Migrations, EveryOldVersionArrivesAtTheSameTablesWithItsData) {
       ASSERT_TRUE(store->Write([&](WriteTransaction& tx) { return tx.InsertJob(&next); }).ok());
       EXPECT_EQ(next.order, 10);
       // A table of the newest step works.
-      EXPECT_TRUE(store->Write([](WriteTransaction& tx) { return tx.PutResult("key", {}); }).ok());
+      EXPECT_TRUE(store
+                      ->Write([](WriteTransaction& tx) {
+                        return tx.PutCheckpoint("jobs/old", {DigestOf('c'), 1, 2});
+                      })
+                      .ok());
     }
     SQLite::Database db = OpenRaw(path);
     EXPECT_EQ(Schema(db), fresh);

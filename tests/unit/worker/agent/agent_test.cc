@@ -30,6 +30,8 @@ class AgentTest : public ::testing::Test {
   void SetUp() override {
     root_ = ::testing::TempDir() + "/agent-" + RandomIdGenerator().NewId();
     std::filesystem::create_directories(root_ + "/blobs");
+    std::filesystem::create_directories(root_ + "/states");
+    states_ = std::make_unique<KeptStates>(root_ + "/states", 4);
     std::ofstream(root_ + "/token") << "secret\n";
     auto connection = ServerConnection::Create({server_.address(), root_ + "/token", ""});
     ASSERT_TRUE(connection.ok()) << connection.status();
@@ -57,7 +59,8 @@ class AgentTest : public ::testing::Test {
 
   void StartAgent() {
     agent_ = std::make_unique<Agent>(
-        options_, AttemptServices{connection_.get(), blobs_.get(), cache_.get(), &metrics_});
+        options_,
+        AttemptServices{connection_.get(), blobs_.get(), cache_.get(), &metrics_, states_.get()});
     thread_ = std::thread([this] { run_status_ = agent_->Run(); });
   }
 
@@ -71,6 +74,20 @@ class AgentTest : public ::testing::Test {
     thread_.join();
     agent_.reset();
     return run_status_;
+  }
+
+  // Another attempt of the job of the first one.
+  int64_t AddAttemptOfFirst(const std::string& what) {
+    const int64_t token = server_.AddAttempt(what);
+    server_.LastAttempt()->set_job("jobs/1");
+    return token;
+  }
+  // The log of the attempt whose completion is the `index`-th.
+  std::string LogOf(size_t index) {
+    const auto completion = server_.completions()[index];
+    std::string log = server_.log_of(completion.lease_token());
+    for (const std::string& line : completion.log_lines()) absl::StrAppend(&log, line, "\n");
+    return log;
   }
 
   double Metric(const std::string& name, const std::string& label = "") {
@@ -90,6 +107,7 @@ class AgentTest : public ::testing::Test {
   std::unique_ptr<ServerConnection> connection_;
   std::unique_ptr<RemoteBlobs> blobs_;
   std::unique_ptr<BlobCache> cache_;
+  std::unique_ptr<KeptStates> states_;
   WorkerMetrics metrics_{1, "build"};
   AgentOptions options_;
   std::unique_ptr<Agent> agent_;
@@ -333,6 +351,118 @@ TEST_F(AgentTest, TheWholeLogArrivesOnce) {
     }
   }
   EXPECT_EQ(arrived, 5001);
+}
+
+TEST_F(AgentTest, AStateOfTheTrainingIsUploadedAndNamed) {
+  const int64_t token = server_.AddAttempt("train one stop_politely");
+  StartAgent();
+  ASSERT_TRUE(server_.AwaitCheckpoints(1));
+  const auto saved = server_.checkpoints()[0];
+  EXPECT_EQ(saved.job(), "jobs/1");
+  EXPECT_EQ(saved.lease_token(), token);
+  EXPECT_EQ(saved.digest(), Sha256Hex("one"));
+  EXPECT_EQ(server_.blobs().at(saved.digest()), "one");
+  server_.StopAttempt(token);
+  ASSERT_TRUE(server_.AwaitCompletions(1));
+}
+
+TEST_F(AgentTest, AStateIsNamedUntilTheServerHasIt) {
+  FakeServer::Faults faults;
+  faults.checkpoints = {Unavailable(), Unavailable(),
+                        grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "BLOB_MISSING")};
+  server_.SetFaults(faults);
+  const int64_t token = server_.AddAttempt("train one stop_politely");
+  StartAgent();
+  ASSERT_TRUE(server_.AwaitCheckpoints(4));
+  server_.StopAttempt(token);
+  ASSERT_TRUE(server_.AwaitCompletions(1));
+  EXPECT_THAT(server_.checkpoints(), SizeIs(4));
+}
+
+TEST_F(AgentTest, AStateThatIsRefusedCostsTheAttemptNothing) {
+  FakeServer::Faults faults;
+  faults.checkpoints = {grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "too large")};
+  server_.SetFaults(faults);
+  const int64_t token = server_.AddAttempt("train one stop_politely");
+  StartAgent();
+  ASSERT_TRUE(server_.AwaitCheckpoints(1));
+  ASSERT_TRUE(server_.AwaitLog(token, "could not be sent to the server: too large"));
+  server_.StopAttempt(token);
+  ASSERT_TRUE(server_.AwaitCompletions(1));
+  EXPECT_TRUE(server_.completions()[0].has_cancelled());
+  EXPECT_THAT(server_.checkpoints(), SizeIs(1));
+}
+
+TEST_F(AgentTest, AStateThatIsALinkIsNotFollowed) {
+  const int64_t token = server_.AddAttempt("train link stop_politely");
+  StartAgent();
+  ASSERT_TRUE(server_.AwaitLog(token, "is not a regular file"));
+  server_.StopAttempt(token);
+  ASSERT_TRUE(server_.AwaitCompletions(1));
+  EXPECT_THAT(server_.checkpoints(), IsEmpty());
+}
+
+TEST_F(AgentTest, AnAttemptGoesOnFromWhatTheServerHandsOut) {
+  server_.AddAttempt("train mine succeed");
+  lathe::v1::AttemptCheckpoint* checkpoint = server_.LastAttempt()->mutable_checkpoint();
+  checkpoint->set_digest(server_.AddBlob("earlier"));
+  checkpoint->set_size_bytes(7);
+  checkpoint->set_lease_token(0);
+  StartAgent();
+  ASSERT_TRUE(server_.AwaitCompletions(1));
+  EXPECT_TRUE(server_.completions()[0].has_success());
+  EXPECT_THAT(LogOf(0), HasSubstr("resumed from <earlier>"));
+}
+
+TEST_F(AgentTest, AStateThatCannotBeFetchedMakesTheTrainingStartOver) {
+  struct Case {
+    std::string digest;
+    int64_t size_bytes;
+    const char* why;
+  };
+  const std::string stored = server_.AddBlob("earlier");
+  const std::vector<Case> cases = {{Sha256Hex("never uploaded"), 7, "no such blob"},
+                                   {stored, 6, "longer than"},
+                                   {stored, int64_t{1} << 50, "at most"},
+                                   {"../../etc/passwd", 7, "digest"}};
+  for (const Case& c : cases) {
+    server_.AddAttempt("train mine succeed");
+    server_.LastAttempt()->mutable_checkpoint()->set_digest(c.digest);
+    server_.LastAttempt()->mutable_checkpoint()->set_size_bytes(c.size_bytes);
+  }
+  StartAgent();
+  ASSERT_TRUE(server_.AwaitCompletions(cases.size()));
+  for (size_t i = 0; i < cases.size(); ++i) {
+    SCOPED_TRACE(cases[i].why);
+    EXPECT_TRUE(server_.completions()[i].has_success());
+    EXPECT_THAT(LogOf(i), HasSubstr("could not be fetched, it starts over"));
+    EXPECT_THAT(LogOf(i), HasSubstr(cases[i].why));
+    EXPECT_THAT(LogOf(i), HasSubstr("resumed from <>"));
+  }
+}
+
+TEST_F(AgentTest, AWorkerThatTriesAgainGoesOnFromItsOwnStateUnlessTheServersIsNewer) {
+  const int64_t first = server_.AddAttempt("train local kill_self");
+  AddAttemptOfFirst("train again kill_self");  // the server has nothing
+  AddAttemptOfFirst("train third kill_self");  // the server has what the first attempt sent
+  server_.LastAttempt()->mutable_checkpoint()->set_digest(server_.AddBlob("sent"));
+  server_.LastAttempt()->mutable_checkpoint()->set_size_bytes(4);
+  server_.LastAttempt()->mutable_checkpoint()->set_lease_token(first);
+  AddAttemptOfFirst("train fourth succeed");  // another worker has been further
+  server_.LastAttempt()->mutable_checkpoint()->set_digest(server_.AddBlob("sent"));
+  server_.LastAttempt()->mutable_checkpoint()->set_size_bytes(4);
+  server_.LastAttempt()->mutable_checkpoint()->set_lease_token(first + 100);
+  AddAttemptOfFirst("train fifth succeed");  // what has ended leaves nothing
+  server_.AddAttempt("train other succeed");
+  StartAgent();
+  ASSERT_TRUE(server_.AwaitCompletions(6));
+  EXPECT_TRUE(server_.completions()[0].failure().transient());
+  EXPECT_THAT(LogOf(0), HasSubstr("resumed from <>"));
+  EXPECT_THAT(LogOf(1), HasSubstr("resumed from <local>"));
+  EXPECT_THAT(LogOf(2), HasSubstr("resumed from <again>"));
+  EXPECT_THAT(LogOf(3), HasSubstr("resumed from <sent>"));
+  EXPECT_THAT(LogOf(4), HasSubstr("resumed from <>"));
+  EXPECT_THAT(LogOf(5), HasSubstr("resumed from <>"));
 }
 
 TEST_F(AgentTest, ACutUploadGoesOnFromTheCommittedSize) {

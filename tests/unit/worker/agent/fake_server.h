@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -40,6 +41,7 @@ class FakeServer final : public lathe::v1::WorkerService::Service,
   struct Faults {
     grpc::Status synchronize = grpc::Status::OK;
     std::deque<grpc::Status> completions;  // answers to the first CompleteAttempt calls, in order
+    std::deque<grpc::Status> checkpoints;  // likewise of SaveCheckpoint
     int64_t cut_download_after = -1;       // each stream ends with UNAVAILABLE after so many bytes
     int64_t cut_upload_after = -1;         // likewise; what arrived is committed
     bool flip_first_byte = false;          // of every download
@@ -101,6 +103,16 @@ class FakeServer final : public lathe::v1::WorkerService::Service,
   std::vector<lathe::v1::CompleteAttemptRequest> completions() {
     absl::MutexLock lock(&mutex_);
     return completions_;
+  }
+  bool AwaitLog(int64_t token, const std::string& part) {
+    return Await([this, token, part] { return absl::StrContains(logs_[token], part); });
+  }
+  bool AwaitCheckpoints(size_t count) {
+    return Await([this, count] { return checkpoints_.size() >= count; });
+  }
+  std::vector<lathe::v1::SaveCheckpointRequest> checkpoints() {
+    absl::MutexLock lock(&mutex_);
+    return checkpoints_;
   }
   std::vector<int64_t> download_offsets() {
     absl::MutexLock lock(&mutex_);
@@ -173,6 +185,16 @@ class FakeServer final : public lathe::v1::WorkerService::Service,
     if (faults_.completions.empty()) return grpc::Status::OK;
     const grpc::Status answer = faults_.completions.front();
     faults_.completions.pop_front();
+    return answer;
+  }
+
+  grpc::Status SaveCheckpoint(grpc::ServerContext*, const lathe::v1::SaveCheckpointRequest* request,
+                              lathe::v1::SaveCheckpointResponse*) override {
+    absl::MutexLock lock(&mutex_);
+    checkpoints_.push_back(*request);
+    if (faults_.checkpoints.empty()) return grpc::Status::OK;
+    const grpc::Status answer = faults_.checkpoints.front();
+    faults_.checkpoints.pop_front();
     return answer;
   }
 
@@ -266,6 +288,7 @@ class FakeServer final : public lathe::v1::WorkerService::Service,
   std::deque<lathe::v1::Attempt> waiting_;
   std::vector<int64_t> stops_;
   std::vector<lathe::v1::CompleteAttemptRequest> completions_;
+  std::vector<lathe::v1::SaveCheckpointRequest> checkpoints_;
   std::map<int64_t, std::string> stages_;
   std::map<int64_t, std::string> logs_;
   std::vector<int64_t> download_offsets_;

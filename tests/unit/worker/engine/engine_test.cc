@@ -490,8 +490,9 @@ TEST_F(Engine, InspectTellsWhichMethodsApplyAndWhyNot) {
             (json{{"Gemm", 3 * 64 * 96}, {"MatMul", 3 * (96 * 40 + 40 * 4)}}));
   EXPECT_GT(summary["energy_by_op"]["MatMul"]["memory_pj"].get<double>(), 0);
   EXPECT_THAT(result->text, HasSubstr("bytes moved"));
-  EXPECT_EQ(summary["layers"][0]["methods"], (json{"prune_weights", "low_rank", "quantize_weights",
-                                                   "quantize_activations", "fp16", "fine_tune", "distill"}));
+  EXPECT_EQ(summary["layers"][0]["methods"],
+            (json{"prune_weights", "low_rank", "quantize_weights", "quantize_activations", "fp16",
+                  "fine_tune", "distill"}));
   EXPECT_THAT(summary["layers"][2]["not_applicable"]["low_rank"].get<std::string>(),
               HasSubstr("kernel"));
   EXPECT_THAT(summary["layers"][3]["blocked_reason"].get<std::string>(),

@@ -26,6 +26,9 @@ TEST(JobSpec, SurvivesEncoding) {
   spec.limits = {1, 2, 3};
   spec.parent_pid = 99;
   spec.ort_library = "/opt/libonnxruntime.so";
+  spec.teacher_folder = "/teacher";
+  spec.teacher_main_file = "t.onnx";
+  spec.checkpoints = {"/states", 60, "/resume/state"};
   const auto decoded = DecodeJobSpec(EncodeJobSpec(spec));
   ASSERT_TRUE(decoded.ok()) << decoded.status();
   EXPECT_EQ(EncodeJobSpec(*decoded), EncodeJobSpec(spec));
@@ -35,6 +38,9 @@ TEST(JobSpec, SurvivesEncoding) {
   EXPECT_EQ(decoded->bindings.at("batch"), 7);
   EXPECT_EQ(decoded->limits.cpu_seconds, 2);
   EXPECT_EQ(decoded->ort_library, spec.ort_library);
+  EXPECT_EQ(decoded->teacher_main_file, "t.onnx");
+  EXPECT_EQ(decoded->checkpoints.seconds, 60);
+  EXPECT_EQ(decoded->checkpoints.resume, "/resume/state");
 }
 
 TEST(JobSpec, RefusesWhatIsNoSpec) {
@@ -48,6 +54,9 @@ TEST(JobEvent, SurvivesEncoding) {
   ASSERT_TRUE(progress.ok());
   EXPECT_EQ(std::get<ProgressEvent>(*progress).message, "a\nb");
   EXPECT_EQ(std::get<ProgressEvent>(*progress).fraction, 0.25);
+  const auto state = DecodeJobEvent(EncodeJobEvent(CheckpointEvent{int64_t{1} << 33}));
+  ASSERT_TRUE(state.ok());
+  EXPECT_EQ(std::get<CheckpointEvent>(*state).size_bytes, int64_t{1} << 33);
   const auto result = DecodeJobEvent(EncodeJobEvent(ResultEvent{{{"m.onnx", 10}}, "", 3.5, 77}));
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(std::get<ResultEvent>(*result).files[0].path, "m.onnx");

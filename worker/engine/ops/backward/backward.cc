@@ -11,11 +11,11 @@ namespace {
 
 using Table = std::span<const OpBackward> (*)();
 constexpr Table kTables[] = {
-    ProductBackwards,    ArithmeticBackwards, UnaryBackwards,  ActivationBackwards,
-    ReductionBackwards,  LayoutBackwards,     PieceBackwards,  GatherBackwards,
-    SoftmaxBackwards,    NormBackwards,       ResizeBackwards, EinsumBackwards,
-    QuantizeBackwards,   ConvBackwards,       PoolBackwards,   RecurrentBackwards,
-    NoGradientBackwards,
+    ProductBackwards,   ArithmeticBackwards, UnaryBackwards,  ActivationBackwards,
+    ReductionBackwards, LayoutBackwards,     PieceBackwards,  GatherBackwards,
+    SoftmaxBackwards,   NormBackwards,       ResizeBackwards, EinsumBackwards,
+    AttentionBackwards, QuantizeBackwards,   ConvBackwards,   PoolBackwards,
+    RecurrentBackwards, NoGradientBackwards,
 };
 
 }  // namespace

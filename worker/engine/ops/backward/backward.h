@@ -59,10 +59,11 @@ std::span<const OpBackward> LayoutBackwards();      // layout.cc: Reshape, Trans
 std::span<const OpBackward> PieceBackwards();       // pieces.cc: Concat, Split, Slice, Pad, Tile
 std::span<const OpBackward> GatherBackwards();      // gather.cc: Gather*, Scatter*, TopK, Trilu
 std::span<const OpBackward> SoftmaxBackwards();     // softmax.cc: Softmax, LogSoftmax
-std::span<const OpBackward> NormBackwards();      // norm.cc: BatchNormalization, LayerNormalization
-std::span<const OpBackward> ResizeBackwards();    // resize.cc: Resize, Upsample
-std::span<const OpBackward> EinsumBackwards();    // einsum.cc
-std::span<const OpBackward> QuantizeBackwards();  // quantize.cc: QuantizeLinear, Dequantize, ...
+std::span<const OpBackward> NormBackwards();    // norm.cc: BatchNormalization, LayerNormalization
+std::span<const OpBackward> ResizeBackwards();  // resize.cc: Resize, Upsample
+std::span<const OpBackward> EinsumBackwards();  // einsum.cc
+std::span<const OpBackward> AttentionBackwards();   // attention.cc: Attention, SwiGLU
+std::span<const OpBackward> QuantizeBackwards();    // quantize.cc: QuantizeLinear, Dequantize, ...
 std::span<const OpBackward> NoGradientBackwards();  // no_gradient.cc: ArgMax, Equal, Shape, ...
 std::span<const OpBackward> ConvBackwards();        // conv.cc: Conv, ConvTranspose
 std::span<const OpBackward> PoolBackwards();        // pool.cc: MaxPool, GlobalAveragePool, ...

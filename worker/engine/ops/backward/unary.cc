@@ -1,6 +1,9 @@
-// Functions of one element, G_x = f'(x) G_y, and operators that hand their input on.
+// Functions of one element, G_x = f'(x) G_y, operators that hand their input on, and sums along an
+// axis.
 #include <cmath>
 #include <cstdint>
+#include <optional>
+#include <vector>
 
 #include "common/status_macros.h"
 #include "worker/engine/kernels/elementwise.h"
@@ -100,6 +103,26 @@ absl::Status CumSumGrad(GradContext& ctx) {
   return absl::OkStatus();
 }
 
+// y_i = start + i delta; how many there are has no gradient, and with it the limit.
+absl::Status RangeGrad(GradContext& ctx) {
+  double sum = 0;
+  double products = 0;
+  const std::span<const float> g = ctx.Grad(0);
+  for (size_t i = 0; i < g.size(); ++i) {
+    sum += static_cast<double>(g[i]);
+    products += static_cast<double>(g[i]) * static_cast<double>(i);
+  }
+  if (ctx.Wants(0)) {
+    ASSIGN_OR_RETURN(const std::span<float> out, ctx.Emit(0));
+    out[0] = static_cast<float>(sum);
+  }
+  if (ctx.Wants(2)) {
+    ASSIGN_OR_RETURN(const std::span<float> out, ctx.Emit(2));
+    out[0] = static_cast<float>(products);
+  }
+  return absl::OkStatus();
+}
+
 constexpr OpBackward kTable[] = {
     {"", "Abs", OfInput<AbsGrad>, 1},
     {"", "Acos", OfInput<AcosGrad>, 1},
@@ -119,6 +142,7 @@ constexpr OpBackward kTable[] = {
     {"", "Identity", PassGrad, kReadsNothing, kReadsNothing, kThroughIntegers},
     {"", "Log", OfInput<LogGrad>, 1},
     {"", "Neg", NegGrad},
+    {"", "Range", RangeGrad},
     {"", "Reciprocal", OfOutput<ReciprocalGrad>, kReadsNothing, 1},
     {"", "Sin", OfInput<SinGrad>, 1},
     {"", "Sinh", OfInput<SinhGrad>, 1},

@@ -53,8 +53,9 @@ void Softmax(float* row, int64_t count, const Span& span, bool all_masked) {
   for (int64_t j = span.begin; j < span.end; ++j) row[j] *= inverse;
 }
 
-// One query's row of products, to probabilities. Keeps what is asked for.
-void FinishRow(const HeadsCall& call, int64_t b, int64_t h, int64_t i, float* row) {
+}  // namespace
+
+void FinishScores(const HeadsCall& call, int64_t b, int64_t h, int64_t i, float* row) {
   using Keep = HeadsCall::Keep;
   const int64_t keys = call.keys;
   float* const kept =
@@ -86,8 +87,6 @@ void FinishRow(const HeadsCall& call, int64_t b, int64_t h, int64_t i, float* ro
   keep(Keep::kProbabilities);
 }
 
-}  // namespace
-
 absl::Status AttendHeads(RunContext& ctx, const HeadsCall& call) {
   if (call.batch == 0 || call.heads == 0 || call.queries == 0) return absl::OkStatus();
   const int64_t chunk = std::min(kQueries, call.queries);
@@ -103,7 +102,7 @@ absl::Status AttendHeads(RunContext& ctx, const HeadsCall& call) {
         MultiplyStrided(Side::kTransposed, count, call.keys, call.width, call.scale,
                         {call.q.At(b, h, first), call.q.row}, k, rows, call.keys);
         for (int64_t i = 0; i < count; ++i) {
-          FinishRow(call, b, h, first + i, rows + i * call.keys);
+          FinishScores(call, b, h, first + i, rows + i * call.keys);
         }
         MultiplyStrided(Side::kPlain, count, call.value_width, call.keys, 1, {rows, call.keys}, v,
                         call.out.At(b, h, first), call.out.row);

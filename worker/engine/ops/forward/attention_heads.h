@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "worker/engine/ops/forward/run_context.h"
 
@@ -70,6 +71,13 @@ struct HeadsCall {
 };
 
 absl::Status AttendHeads(RunContext& ctx, const HeadsCall& call);
+
+// What is done with the heads of an attention operator once they are read: AttendHeads in a forward
+// run.
+using HeadsFn = absl::FunctionRef<absl::Status(const HeadsCall&)>;
+
+// One query's row of products scale Q K^T, [keys], to probabilities. Keeps what `call` asks for.
+void FinishScores(const HeadsCall& call, int64_t b, int64_t h, int64_t i, float* row);
 
 }  // namespace lathe::engine
 

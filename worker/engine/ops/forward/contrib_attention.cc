@@ -89,7 +89,7 @@ void ReadScores(const RunContext& ctx, HeadsCall& call) {
 }  // namespace
 
 // input [B, S, D], weights [D, Q + K + V], bias [Q + K + V], mask_index, past, attention_bias.
-absl::Status ContribAttention(RunContext& ctx) {
+absl::Status ReadContribAttention(RunContext& ctx, HeadsFn attend) {
   const Node& node = ctx.node();
   if (ctx.Has(4) || ctx.Has(6) || ctx.Wants(1)) {
     return ctx.Unsupported("past keys and values are not computed");
@@ -134,7 +134,11 @@ absl::Status ContribAttention(RunContext& ctx) {
   ReadScores(ctx, call);
   std::shared_ptr<Buffer> bias;
   RETURN_IF_ERROR(ReadBias(ctx, 3, 5, call, bias));
-  return AttendHeads(ctx, call);
+  return attend(call);
+}
+
+absl::Status ContribAttention(RunContext& ctx) {
+  return ReadContribAttention(ctx, [&](const HeadsCall& call) { return AttendHeads(ctx, call); });
 }
 
 namespace {
@@ -207,7 +211,7 @@ absl::Status Join(RunContext& ctx, size_t input, const float* bias, size_t past,
 
 // query [B, S, N D], key, value, bias [Q + K + V], key_padding_mask, attention_bias, past_key,
 // past_value.
-absl::Status MultiHeadAttention(RunContext& ctx) {
+absl::Status ReadMultiHeadAttention(RunContext& ctx, HeadsFn attend) {
   if (!ctx.Has(1) || !ctx.Has(2) || ctx.In(0).dims.size() != 3 || ctx.In(1).dims.size() == 5) {
     return ctx.Unsupported("queries packed with keys and values are not computed");
   }
@@ -267,7 +271,11 @@ absl::Status MultiHeadAttention(RunContext& ctx) {
   if (call.causal) call.offset.assign(static_cast<size_t>(in[0]), k.rows - in[1]);
   std::shared_ptr<Buffer> mask;
   RETURN_IF_ERROR(ReadBias(ctx, 4, 5, call, mask));
-  return AttendHeads(ctx, call);
+  return attend(call);
+}
+
+absl::Status MultiHeadAttention(RunContext& ctx) {
+  return ReadMultiHeadAttention(ctx, [&](const HeadsCall& call) { return AttendHeads(ctx, call); });
 }
 
 }  // namespace lathe::engine

@@ -68,6 +68,7 @@ std::span<const OpForward> AttentionForwards();   // attention.cc
 std::span<const OpForward> QuantizeForwards();    // quantize.cc: QuantizeLinear, Dequantize, ...
 std::span<const OpForward> QLinearForwards();     // qlinear.cc: QLinearConv, MatMulInteger, ...
 std::span<const OpForward> LossForwards();        // loss.cc
+std::span<const OpForward> RecurrentQuantizedForwards();  // recurrent_quantized.cc
 
 }  // namespace lathe::engine
 

@@ -175,7 +175,7 @@ absl::Status ReadPositions(const RunContext& ctx, int64_t past, HeadsCall& call)
 
 }  // namespace
 
-absl::Status OnnxAttention(RunContext& ctx) {
+absl::Status ReadOnnxAttention(RunContext& ctx, HeadsFn attend) {
   ASSIGN_OR_RETURN(const Heads q, ReadHeads(ctx, 0, "q_num_heads"));
   ASSIGN_OR_RETURN(Heads k, ReadHeads(ctx, 1, "kv_num_heads"));
   ASSIGN_OR_RETURN(Heads v, ReadHeads(ctx, 2, "kv_num_heads"));
@@ -220,7 +220,11 @@ absl::Status OnnxAttention(RunContext& ctx) {
     call.kept = kept->Mutable<float>().data();
     call.keep = static_cast<HeadsCall::Keep>(mode);
   }
-  return AttendHeads(ctx, call);
+  return attend(call);
+}
+
+absl::Status OnnxAttention(RunContext& ctx) {
+  return ReadOnnxAttention(ctx, [&](const HeadsCall& call) { return AttendHeads(ctx, call); });
 }
 
 }  // namespace lathe::engine

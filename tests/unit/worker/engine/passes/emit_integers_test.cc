@@ -234,6 +234,17 @@ TEST(EmitIntegersTest, LayersThatCannotBeHadSayWhy) {
        },
        "not a matrix"},
       {[](Graph& g) {
+         AddWeight(g, "w", {4, 3, 2, 2});
+         AddNode(g, "ConvTranspose", {"x", "w"}, {"y"});
+       },
+       "ConvTranspose in floats alone"},
+      {[](Graph& g) {
+         AddWeight(g, "w", {1, 6, 8});
+         AddWeight(g, "r", {1, 6, 2});
+         AddNode(g, "GRU", {"x", "w", "r"}, {"y"});
+       },
+       "GRU in floats alone"},
+      {[](Graph& g) {
          AddInput(g, "b");
          AddWeight(g, "w", {8, 5});
          AddNode(g, "Gemm", {"x", "w", "b"}, {"y"});
@@ -248,6 +259,83 @@ TEST(EmitIntegersTest, LayersThatCannotBeHadSayWhy) {
     const auto units = FindIntegerUnits(model, FindWeights(model));
     ASSERT_EQ(units.size(), 1u) << c.reason;
     EXPECT_THAT(units[0].not_static, HasSubstr(c.reason));
+    EXPECT_THAT(units[0].not_dynamic, HasSubstr(c.reason));
+  }
+}
+
+// [3 steps, 2, 6] -> hidden 4.
+Node& AddLstm(Graph& graph, int64_t directions, const std::string& w, const std::string& y) {
+  AddWeight(graph, w, {directions, 16, 6});
+  AddWeight(graph, "r", {directions, 16, 4});
+  AddWeight(graph, "b", {directions, 32});
+  Node& lstm = AddNode(graph, "LSTM", {"x", w, "r", "b"}, {"", y}, "lstm");
+  lstm.SetString("direction", directions == 2 ? "bidirectional" : "forward");
+  return lstm;
+}
+
+TEST(EmitIntegersTest, AnLstmTakesRangesOfEachStepAndWeightsTurned) {
+  for (const int64_t directions : {1, 2}) {
+    Model model = NewModel(14);
+    AddInput(*model.graph, "x");
+    AddLstm(*model.graph, directions, "w", "y");
+    AddOutput(*model.graph, "y");
+    Emitted out{CloneModel(model), {}};
+    out.units = FindIntegerUnits(out.model, FindWeights(out.model));
+    ASSERT_EQ(out.units.size(), 1u);
+    EXPECT_EQ(out.units[0].kind, UnitKind::kRecurrent);
+    EXPECT_EQ(out.units[0].not_dynamic, "");
+    EXPECT_THAT(out.units[0].not_static, HasSubstr("each step"));
+    IntegerPlan plan;
+    plan.forms = {UnitForm::kDynamic};
+    const auto emitted = EmitIntegers(out.model, out.units, plan, *MakeSerial());
+    ASSERT_TRUE(emitted.ok()) << emitted.status();
+    ASSERT_EQ(emitted->size(), 2u);
+    EXPECT_EQ((*emitted)[0].bytes, directions * (16 * 6 + 16 * 5));
+    EXPECT_TRUE((*emitted)[1].recurrent);
+    RemoveUnusedConstants(out.model);
+    ASSERT_TRUE(VerifyModel(out.model).ok());
+    const Graph& graph = *out.model.graph;
+    ASSERT_THAT(OpTypes(graph), ElementsAre("DynamicQuantizeLSTM"));
+    const Node& node = *graph.nodes[0];
+    EXPECT_EQ(node.IntAttribute("hidden_size", 0), 4);
+    EXPECT_EQ(out.model.OpsetVersion("com.microsoft"), 1);
+    ASSERT_EQ(node.inputs.size(), 12u);
+    EXPECT_EQ(graph.initializers.at(node.inputs[1]).dims, (Shape{directions, 6, 16}));
+    EXPECT_EQ(graph.initializers.at(node.inputs[2]).dims, (Shape{directions, 4, 16}));
+    EXPECT_EQ(graph.initializers.at(node.inputs[8]).dims, (Shape{directions, 16}));
+    // Inputs, states and weights each have 8 bits: some 40 dB apiece, and steps add theirs up.
+    EXPECT_GT(Db(RunPlainly(model, {{"x", {3, 2, 6}}}), RunPlainly(out.model, {{"x", {3, 2, 6}}})),
+              25);
+  }
+}
+
+TEST(EmitIntegersTest, LstmsThatCannotBeHadSayWhy) {
+  struct Case {
+    std::function<void(Graph&)> build;
+    const char* reason;
+  };
+  const Case cases[] = {
+      {[](Graph& g) { AddLstm(g, 1, "w", "y").SetInt("layout", 1); }, "batch comes first"},
+      {[](Graph& g) {
+         AddLstm(g, 1, "w", "y");
+         AddNode(g, "LSTM", {"x", "w", "r"}, {"z"});
+       },
+       "shared"},
+      {[](Graph& g) {
+         AddInput(g, "w");
+         AddWeight(g, "r", {1, 16, 4});
+         AddNode(g, "LSTM", {"x", "w", "r"}, {"y"});
+       },
+       "no constant"},
+  };
+  for (const Case& c : cases) {
+    Model model = NewModel(14);
+    AddInput(*model.graph, "x");
+    c.build(*model.graph);
+    AddOutput(*model.graph, "y");
+    const auto units = FindIntegerUnits(model, FindWeights(model));
+    ASSERT_FALSE(units.empty()) << c.reason;
+    EXPECT_THAT(units[0].not_dynamic, HasSubstr(c.reason));
   }
 }
 
