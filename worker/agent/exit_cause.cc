@@ -71,7 +71,8 @@ AttemptEnd OrderlyError(const JobExit& exit, const JobProcessOptions& options) {
   }
   for (const JobErrorReason reason :
        {lathe::v1::JOB_ERROR_REASON_INVALID_MODEL, lathe::v1::JOB_ERROR_REASON_INVALID_RECIPE,
-        lathe::v1::JOB_ERROR_REASON_INVALID_DATASET, lathe::v1::JOB_ERROR_REASON_UNSUPPORTED_OP}) {
+        lathe::v1::JOB_ERROR_REASON_INVALID_DATASET, lathe::v1::JOB_ERROR_REASON_UNSUPPORTED_OP,
+        lathe::v1::JOB_ERROR_REASON_DIVERGED}) {
     if (lathe::v1::JobErrorReason_Name(reason) == absl::StrCat("JOB_ERROR_REASON_", error.reason)) {
       return Failed("error", reason, false, error.message);
     }

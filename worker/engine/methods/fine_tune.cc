@@ -359,7 +359,14 @@ void FineTuner::Describe(const TrainOutcome& outcome, const std::vector<Paramete
 
 }  // namespace
 
-absl::Status ApplyFineTune(StepContext& ctx) { return FineTuner(ctx).Run(); }
-absl::Status ApplyDistill(StepContext& ctx) { return FineTuner(ctx).Run(); }
+absl::Status ApplyFineTune(StepContext& ctx) {
+  const absl::Status status = FineTuner(ctx).Run();
+  // What is not the data's fault is the step's: it asks of this model what cannot be.
+  if (absl::IsInvalidArgument(status) && ReasonOf(status).empty()) {
+    return WithReason(status, "INVALID_RECIPE");
+  }
+  return status;
+}
+absl::Status ApplyDistill(StepContext& ctx) { return ApplyFineTune(ctx); }
 
 }  // namespace lathe::engine

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "worker/engine/graph/scopes.h"
 #include "worker/engine/kernels/elementwise.h"
 
@@ -129,8 +130,12 @@ absl::Status Lanes::RunOne(const MicroBatch& batch, const LossCounts& total,
   const std::span<const Value> scores(lane->outputs.data(), real);
   const auto make = [lane](Shape dims) { return lane->tape->NewValue(std::move(dims)); };
   std::vector<Value> grads;
-  ASSIGN_OR_RETURN(LossResult loss,
-                   ComputeLoss(loss_, targets, total, scores, output_, make, &grads));
+  absl::StatusOr<LossResult> first =
+      ComputeLoss(loss_, targets, total, scores, output_, make, &grads);
+  if (absl::IsInvalidArgument(first.status())) {
+    return WithReason(first.status(), "INVALID_DATASET");
+  }
+  ASSIGN_OR_RETURN(LossResult loss, std::move(first));
   if (batch.mixed_labels) {
     targets.labels = &*batch.mixed_labels;
     std::vector<Value> other;

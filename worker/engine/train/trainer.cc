@@ -337,10 +337,10 @@ absl::StatusOr<TrainOutcome> TrainRun::Execute() {
       continue;
     }
     if (out_of_memory) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("training on ", micro_, micro_ == 1 ? " example" : " examples",
-                       " at a time does not fit into the memory allowed, ", options_.memory_bytes,
-                       " bytes for ", lanes, " threads: ", status.message()));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "training on ", micro_, micro_ == 1 ? " example" : " examples",
+          " at a time does not fit into the memory allowed, ", options_.memory_bytes, " bytes for ",
+          lanes, " threads: ", status.message(), "; give a larger memory_mb"));
     }
     if (!IsDiverged(status) || retried_) return status;
     retried_ = true;

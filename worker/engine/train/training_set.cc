@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "common/status_reason.h"
 #include "worker/engine/train/philox.h"
 
 namespace lathe::engine {
@@ -64,10 +65,12 @@ absl::StatusOr<std::unique_ptr<TrainingSet>> TrainingSet::Load(const DataSplit& 
         row_bytes += tensor.byte_size() / std::max<int64_t>(1, batch.size);
       }
       if (row_bytes > 0 && set->size_ > max_bytes / row_bytes) {
-        return absl::ResourceExhaustedError(
-            absl::StrCat("the ", set->size_, " training examples take ", row_bytes,
-                         " bytes each, more than the ", max_bytes,
-                         " bytes that training may hold of them: give fewer, or smaller ones"));
+        return WithReason(
+            absl::ResourceExhaustedError(
+                absl::StrCat("the ", set->size_, " training examples take ", row_bytes,
+                             " bytes each, more than the ", max_bytes,
+                             " bytes that training may hold of them: give fewer, or smaller ones")),
+            "INVALID_DATASET");
       }
       const int64_t rows = split.fixed_batch().value_or(batch.size);
       for (const auto& [name, tensor] : batch.inputs) {

@@ -39,8 +39,8 @@ struct MicroBatch {
 
 class TrainingSet {
  public:
-  // Reads the whole split. RESOURCE_EXHAUSTED when that takes more than `max_bytes`: says how much
-  // it is. Otherwise as BatchReader::Next.
+  // Reads the whole split. RESOURCE_EXHAUSTED with reason INVALID_DATASET when that takes more than
+  // `max_bytes`: says how much it is. Otherwise as BatchReader::Next.
   static absl::StatusOr<std::unique_ptr<TrainingSet>> Load(const DataSplit& split,
                                                            int64_t max_bytes);
 

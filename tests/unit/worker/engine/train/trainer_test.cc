@@ -223,7 +223,7 @@ TEST_F(TrainerTest, MemoryIsObeyedByCuttingTheBatchOrRefusedWithANumber) {
   EXPECT_LE(cut.outcome->peak_bytes, options_.memory_bytes);
   options_.memory_bytes = 100;
   const Trained refused = Run(1);
-  EXPECT_EQ(refused.outcome.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(refused.outcome.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(refused.outcome.status().message()), HasSubstr("100 bytes"));
 }
 
