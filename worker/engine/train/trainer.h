@@ -98,8 +98,8 @@ struct TrainRequest {
 };
 
 // Errors: CANCELLED; INVALID_ARGUMENT when one example alone needs more than memory_bytes (says how
-// much), and with reason INVALID_DATASET where labels do not fit; ABORTED with reason DIVERGED, naming the
-// step and the parameter, when the loss is not finite or explodes at the lower rate too.
+// much), and with reason INVALID_DATASET where labels do not fit; ABORTED with reason DIVERGED,
+// naming the step and the parameter, when the loss is not finite or explodes at the lower rate too.
 absl::StatusOr<TrainOutcome> Train(const TrainRequest& request, const TrainOptions& options,
                                    const TrainHooks& hooks);
 
